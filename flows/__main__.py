@@ -1,0 +1,237 @@
+"""The command line: `keeneye FLOW --group.field value`, from the same model as the form and the Python call.
+
+stdout carries one JSON line, the result; everything told on the way goes to stderr. Parses before it imports
+Prefect, MLflow or torch, so that `--help` and a slip of the pen cost no time.
+"""
+
+import argparse
+import difflib
+import importlib
+import json
+import operator
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticBaseSettingsSource
+
+from flows.config import TrainConfig
+from tasks.errors import KeeneyeError, RequestError
+from tasks.ingest.sources import require_source
+from tasks.stores.home import Home
+
+EXIT_DONE, EXIT_NO = 0, 1
+LIST_ITEMS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A flow as the command line knows it; `entrypoint` is imported only when it runs.
+
+    `sources` are the fields that name what must be there before anything is started.
+    """
+
+    config: type[BaseModel]
+    entrypoint: str
+    sources: tuple[str, ...]
+    purpose: str
+    examples: str
+
+
+COMMANDS = {
+    "train": Command(
+        TrainConfig,
+        "flows.train:train",
+        ("data.source", "data.test_source"),
+        "Turn a folder of labelled images into a registered model version, staged when it is good enough.",
+        """examples:
+  keeneye train                                         the built-in demo set, end to end
+  keeneye train --data.source photos                    photos/LABEL/*.jpg, or the MVTec layout
+  keeneye train --data.source photos --gate.min_label_recall 0.8
+  keeneye train --config line7.yaml --training.seed 1   a YAML file; the command line wins
+
+exit codes:
+  0 staged or registered   1 the data or the gate said no   2 the request was wrong   3 try again later""",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a flow from the command line and end with its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments in ([], ["-h"], ["--help"]):
+        sys.stdout.write(_overview())
+        sys.exit(EXIT_DONE)
+    try:
+        command, config = parse(arguments)
+        result = _run(command, config)
+    except KeeneyeError as error:
+        sys.exit(_refuse(error))
+    sys.stdout.write(result.model_dump_json() + "\n")
+    sys.exit(EXIT_NO if result.status == "rejected" else EXIT_DONE)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Command, BaseModel]:
+    """Return the command and its config, from `--config FILE` and `--group.field value`; the latter win.
+
+    Raises:
+        RequestError: an unknown flow or field, a value outside its limits, an unreadable file; one sentence each.
+    """
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise RequestError(f"there is no flow {name!r}{_nearest(name, COMMANDS)}; `keeneye --help` lists them")
+    command = COMMANDS[name]
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config", metavar="FILE", help="YAML file with the same groups and fields")
+    try:
+        known, rest = first.parse_known_args(rest)
+    except argparse.ArgumentError as error:
+        raise RequestError(f"{error}; name a YAML file after --config") from error
+    values = _read_yaml(Path(known.config)) if known.config else {}
+    parser = _Parser(
+        prog=f"keeneye {name}",
+        usage=f"keeneye {name} [--config FILE] [--group.field VALUE ...]",
+        description=command.purpose,
+        epilog=command.examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        parents=[first],
+        fields=_field_names(command.config),
+    )
+    return command, _validated(command.config, parser, rest, values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, with the nearest field that exists."""
+
+    def __init__(self, *, fields: Iterable[str] = (), **settings: Any) -> None:  # noqa: ANN401 - passed through
+        super().__init__(**settings)
+        self._fields = [f"--{field}" for field in fields]
+
+    def error(self, message: str) -> NoReturn:
+        unknown, _, names = message.partition("unrecognized arguments: ")
+        if not unknown and names:
+            first = names.split()[0]
+            raise RequestError(
+                f"there is no option {first}{_nearest(first.partition('=')[0], self._fields)}; "
+                f"`{self.prog} --help` lists them"
+            )
+        raise RequestError(f"{message}; see `{self.prog} --help`")
+
+
+def _validated(model: type[BaseModel], parser: _Parser, arguments: Sequence[str], values: dict[str, Any]) -> BaseModel:
+    class Settings(BaseSettings, model):  # type: ignore[misc, valid-type]  # the base is chosen at run time
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            # Neither the environment nor .env files: a variable named DATA must not change a run.
+            return (init_settings,)
+
+    options: CliSettingsSource[Any] = CliSettingsSource(
+        Settings, root_parser=parser, cli_avoid_json=True, cli_implicit_flags=True, cli_use_class_docs_for_groups=True
+    )
+    try:
+        found = CliApp.run(Settings, cli_args=list(arguments), cli_settings_source=options, **values)
+    except ValidationError as error:
+        raise RequestError(_first_problem(error, _field_names(model))) from error
+    return model.model_validate(found.model_dump())
+
+
+def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flow has its own result
+    for field in command.sources:
+        source = operator.attrgetter(field)(config)
+        if source:
+            require_source(source)
+    _prepare_environment()
+    module, _, name = command.entrypoint.partition(":")
+    run_flow = getattr(importlib.import_module(module), name)
+    return run_flow(**{group: getattr(config, group) for group in type(config).model_fields})
+
+
+def _prepare_environment() -> None:
+    """Keep the embedded Prefect's files in Keeneye's home, unless this machine has a Prefect of its own."""
+    from flows.orphans import claim_servers, end_orphaned_servers
+
+    has_own = any(name in os.environ for name in ("PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE"))
+    if not has_own and not (Path.home() / ".prefect" / "profiles.toml").exists():
+        prefect_home = Home.from_environment().root / "prefect"
+        prefect_home.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_HOME"] = str(prefect_home)
+    end_orphaned_servers()
+    claim_servers()
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _refuse(error: KeeneyeError) -> int:
+    sys.stderr.write(f"keeneye: {error.message}\n")
+    if error.exit_code != RequestError.exit_code:
+        record = {"status": "failed", "error": type(error).__name__, "message": error.message}
+        if error.findings_path:
+            record["findings_path"] = error.findings_path
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return error.exit_code
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"the config file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise RequestError(f"the config file {path} is no YAML: {reason}") from error
+    if not isinstance(values or {}, dict):
+        raise RequestError(f"the config file {path} holds a {type(values).__name__}; give groups such as `data:`")
+    return values or {}
+
+
+def _field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += _field_names(inner, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _first_problem(error: ValidationError, fields: Sequence[str]) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"there is no field {place}{_nearest(place, fields)}; the fields are {_listed(fields)}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{place} = {first['input']!r} is not accepted: {message}"
+
+
+def _listed(fields: Sequence[str]) -> str:
+    shown = ", ".join(fields[:LIST_ITEMS_SHOWN])
+    return f"{shown} and {len(fields) - LIST_ITEMS_SHOWN} more" if len(fields) > LIST_ITEMS_SHOWN else shown
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    found = difflib.get_close_matches(word, list(words), n=1)
+    return f", did you mean {found[0]}" if found else ""
+
+
+def _overview() -> str:
+    rows = "\n".join(f"  {name:<14}{command.purpose}" for name, command in COMMANDS.items())
+    return (
+        "usage: keeneye FLOW [--config FILE] [--group.field VALUE ...]\n\n"
+        "From a folder of images to a versioned, gated, promoted recognition model.\n\n"
+        f"flows:\n{rows}\n\n`keeneye FLOW --help` shows every field with its default.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

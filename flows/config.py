@@ -1,0 +1,171 @@
+"""The request models: one per flow, the same for the Prefect form, the Python call, the command line and YAML.
+
+A flow's parameters are the groups of its model, because Prefect merges parameters by top-level name only. Imports
+nothing of Keeneye, so that `--help` and the forms need no stage; stages' shells may import the groups from here.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Task = Literal["classification"]
+SplitScheme = Literal["70/15/15", "80/20", "given"]
+
+NAME_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
+
+
+class Group(BaseModel):
+    """Base of all groups: frozen, and strict about names so that a slip of the pen is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Group):
+    """Where the images come from and how they are divided."""
+
+    source: str = Field(
+        default="demo://transistors?images=150&seed=7",
+        min_length=1,
+        description="Folder of images: one sub-folder per label, or the MVTec layout (train/, test/, "
+        "ground_truth/); or the built-in demo set.",
+        json_schema_extra={"position": 1},
+    )
+    name: str = Field(
+        default="",
+        pattern=NAME_OR_EMPTY,
+        description="Name of the dataset, under which its versions and splits are kept; empty takes the source's "
+        "own name.",
+        json_schema_extra={"position": 2},
+    )
+    split: SplitScheme = Field(
+        default="70/15/15",
+        description="Shares of train/validation/test per label; 80/20 has no validation; `given` takes the split "
+        "folders of the source.",
+        json_schema_extra={"position": 3},
+    )
+    test_source: str = Field(
+        default="",
+        description="A second folder that is used for testing only; empty tests on a share of the source.",
+        json_schema_extra={"position": 4},
+    )
+    max_invalid_fraction: float = Field(
+        default=0.2,
+        ge=0.0,
+        le=1.0,
+        description="Stop when more than this fraction of the files is bad; below it they are left out and named "
+        "in the findings.",
+        json_schema_extra={"position": 5},
+    )
+    min_side_pixels: int = Field(
+        default=32,
+        ge=1,
+        le=4096,
+        description="Images with a shorter side are left out (pixels).",
+        json_schema_extra={"position": 6},
+    )
+    max_megapixels: float = Field(
+        default=100.0,
+        gt=0.0,
+        le=1000.0,
+        description="Images with more pixels are left out (megapixels), judged from the header before decoding.",
+        json_schema_extra={"position": 7},
+    )
+    max_file_megabytes: float = Field(
+        default=40.0,
+        gt=0.0,
+        le=1000.0,
+        description="Larger files are left out unread (megabytes).",
+        json_schema_extra={"position": 8},
+    )
+
+
+class TrainingConfig(Group):
+    """How the model learns."""
+
+    input_size: int = Field(
+        default=224,
+        ge=64,
+        le=1024,
+        multiple_of=32,
+        description="Side of the square the network sees (pixels); larger shows finer detail and takes longer.",
+        json_schema_extra={"position": 1},
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of everything random; equal seeds and equal data give equal models.",
+        json_schema_extra={"position": 2},
+    )
+
+
+class EvaluationConfig(Group):
+    """How the model is measured."""
+
+    folds: int = Field(
+        default=5,
+        ge=2,
+        le=20,
+        description="Folds of the cross-validated estimate; fewer are used when a label has fewer images.",
+        json_schema_extra={"position": 1},
+    )
+
+
+class GateConfig(Group):
+    """What a model must reach before it may be staged."""
+
+    min_macro_f1: float = Field(
+        default=0.80,
+        ge=0.0,
+        le=1.0,
+        description="Lowest macro-F1 (mean of the labels' F1).",
+        json_schema_extra={"position": 1},
+    )
+    min_label_recall: float = Field(
+        default=0.60,
+        ge=0.0,
+        le=1.0,
+        description="Lowest recall of any single label.",
+        json_schema_extra={"position": 2},
+    )
+    max_confidence_drift: float = Field(
+        default=0.001,
+        ge=0.0,
+        le=1.0,
+        description="Inference test: largest difference between a confidence of the registered model and the "
+        "same confidence at evaluation.",
+        json_schema_extra={"position": 3},
+    )
+    max_latency_ms: float = Field(
+        default=1000.0,
+        gt=0.0,
+        description="Inference test: longest time per image, 95th percentile (milliseconds).",
+        json_schema_extra={"position": 4},
+    )
+
+
+class RegistryConfig(Group):
+    """Where the model goes."""
+
+    model_name: str = Field(
+        default="",
+        pattern=NAME_OR_EMPTY,
+        description="Name of the registered model; empty takes the dataset's name and the task.",
+        json_schema_extra={"position": 1},
+    )
+    stage: bool = Field(
+        default=True,
+        description="Give the alias `staging` to a version that passed gate and inference test.",
+        json_schema_extra={"position": 2},
+    )
+
+
+class TrainConfig(Group):
+    """Turn a folder of labelled images into a registered, staged recognition model."""
+
+    task: Task = Field(default="classification", description="What the model answers: one label per image.")
+    data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="How the model learns.")
+    evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
+    gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")
+    registry: RegistryConfig = Field(default=RegistryConfig(), description="Where the model goes.")

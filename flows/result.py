@@ -1,0 +1,94 @@
+"""The result of a training run: the JSON line on stdout, what `train()` returns. Fields are added, never renamed."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel
+
+from tasks.evaluate.records import Evaluation
+from tasks.inference_test.records import InferenceOutcome, InferenceTest
+from tasks.ingest.records import IngestedImages
+from tasks.manifest.records import Manifest
+from tasks.metrics.classification import ClassificationMetrics
+from tasks.register.records import RegisteredVersion
+from tasks.report.records import WrittenReport
+from tasks.stores.content import StageRecord
+
+
+class Counts(BaseModel, frozen=True):
+    """How much of what: `images` by split and label, `findings` by code."""
+
+    images: dict[str, dict[str, int]]
+    findings: dict[str, int]
+
+
+class Gate(BaseModel, frozen=True):
+    """The gate's verdict, with a sentence per limit that was missed."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+
+
+class TrainResult(BaseModel, frozen=True):
+    """Everything a caller needs to know of one training run.
+
+    Attributes:
+        status: `staged` (passed and given the alias), `registered` (passed), or `rejected`.
+        seconds: wall time by stage, of this run.
+        reused: by stage, whether its output was there already.
+    """
+
+    schema_version: int = 1
+    status: Literal["staged", "registered", "rejected"]
+    task: str
+    model_name: str
+    model_version: str
+    model_uri: str
+    aliases: tuple[str, ...]
+    mlflow_run_id: str
+    prefect_flow_run_id: str
+    dataset_name: str
+    dataset_digest: str
+    counts: Counts
+    metrics: ClassificationMetrics
+    gate: Gate
+    inference_test: InferenceOutcome
+    report_path: str
+    seconds: dict[str, float]
+    reused: dict[str, bool]
+
+
+def collect(
+    task: str,
+    flow_run_id: str,
+    images: IngestedImages,
+    manifest: Manifest,
+    evaluation: Evaluation,
+    trial: InferenceTest,
+    version: RegisteredVersion,
+    report: WrittenReport,
+    stages: Mapping[str, StageRecord],
+) -> TrainResult:
+    """Assemble the result from the stages' records."""
+    verdict = evaluation.gate
+    return TrainResult.model_validate(
+        {
+            "status": version.status,
+            "task": task,
+            "model_name": version.model_name,
+            "model_version": version.model_version,
+            "model_uri": version.model_uri,
+            "aliases": version.aliases,
+            "mlflow_run_id": version.mlflow_run_id,
+            "prefect_flow_run_id": flow_run_id,
+            "dataset_name": manifest.dataset_name,
+            "dataset_digest": manifest.dataset_digest,
+            "counts": Counts(images=dict(manifest.images), findings=images.findings),
+            "metrics": evaluation.metrics,
+            "gate": Gate(passed=bool(verdict and verdict.passed), reasons=verdict.reasons if verdict else ()),
+            "inference_test": trial.outcome,
+            "report_path": report.report_path,
+            "seconds": {name: record.seconds for name, record in stages.items()},
+            "reused": {name: record.reused for name, record in stages.items()},
+        }
+    )

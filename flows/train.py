@@ -1,0 +1,60 @@
+"""From a folder of images to a registered, staged recognition model."""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, Task, TrainConfig, TrainingConfig
+from flows.result import TrainResult, collect
+from tasks.evaluate.task import evaluate_model
+from tasks.inference_test.task import run_inference_test
+from tasks.ingest.task import ingest_images
+from tasks.manifest.task import build_manifest
+from tasks.register.task import register_version, stage_version
+from tasks.report.task import write_report
+from tasks.stores.home import Home
+from tasks.train.task import train_model
+
+
+@flow(name="train", persist_result=False)
+def train(
+    task: Task = "classification",
+    data: DataConfig = DataConfig(),  # noqa: B008 - frozen, and the form shows its fields
+    training: TrainingConfig = TrainingConfig(),  # noqa: B008
+    evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008
+    gate: GateConfig = GateConfig(),  # noqa: B008
+    registry: RegistryConfig = RegistryConfig(),  # noqa: B008
+) -> TrainResult:
+    """Turn a folder of labelled images into a registered model version, staged when it is good enough.
+
+    Args:
+        task: What the model answers.
+        data: Where the images come from and how they are divided.
+        training: How the model learns.
+        evaluation: How the model is measured.
+        gate: What the model must reach to be staged.
+        registry: Where the model goes.
+    """
+    config = TrainConfig(task=task, data=data, training=training, evaluation=evaluation, gate=gate, registry=registry)
+    home = Home.from_environment()
+    home.store.sweep()
+
+    images = ingest_images(home, data)
+    manifest = build_manifest(home, images, data)
+    model = train_model(home, manifest, task, training, evaluation)
+    measured = evaluate_model(home, manifest, model, gate)
+    version = register_version(home, manifest, model, measured, config)
+    trial = run_inference_test(home, manifest, measured, version, gate)
+    placed = stage_version(home, version, measured, trial, registry)
+    report = write_report(home, images, manifest, model, measured, trial, placed)
+
+    stages = {
+        "ingest": images,
+        "manifest": manifest,
+        "train": model,
+        "evaluate": measured,
+        "register": version,
+        "inference_test": trial,
+        "staging": placed,
+        "report": report,
+    }
+    return collect(task, str(flow_run.id or ""), images, manifest, measured, trial, placed, report, stages)

@@ -1,0 +1,1 @@
+"""How each box of the picture works: stages, and the nouns they share."""

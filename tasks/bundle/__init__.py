@@ -1,0 +1,1 @@
+"""The model bundle: its format, its preprocessing, its predictor."""

@@ -1,0 +1,134 @@
+"""The model bundle: one folder with `model.json` and the ONNX networks it names.
+
+`model.json` holds the digest of every network, so its own digest stands for the whole bundle. Nothing in a bundle
+is executed but ONNX graphs; nothing is unpickled.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.errors import BundleError
+
+MODEL_FILE = "model.json"
+SCHEMA_VERSION = 1
+MAX_MODEL_JSON_BYTES = 16 * 2**20
+MAX_NETWORK_BYTES = 2 * 2**30
+
+Task = Literal["classification"]
+Role = Literal["backbone", "head"]
+
+
+class Network(BaseModel, frozen=True, extra="forbid"):
+    """One ONNX file of a bundle."""
+
+    file: str = Field(pattern=r"^[a-z0-9_-]+\.onnx$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ModelCard(BaseModel, frozen=True, extra="forbid"):
+    """The content of `model.json`.
+
+    Attributes:
+        task: what the model answers.
+        labels: in the order of the head's outputs.
+        thresholds: per label, 0 to 1: the lowest confidence at which the label is given.
+        steps: the preprocessing, in order.
+        networks: by role.
+        dataset_digest: the dataset version it learned from.
+        provenance: whatever else identifies its making (backbone, seed, settings, library versions).
+    """
+
+    schema_version: Literal[1] = 1
+    task: Task
+    labels: tuple[str, ...] = Field(min_length=2)
+    thresholds: dict[str, float]
+    steps: tuple[Resize, Normalise]
+    networks: dict[Role, Network]
+    dataset_digest: str
+    provenance: dict[str, str | int | float | bool]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "ModelCard":
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels repeat")
+        if set(self.thresholds) != set(self.labels):
+            raise ValueError("thresholds and labels name different classes")
+        if any(not 0.0 <= threshold <= 1.0 for threshold in self.thresholds.values()):
+            raise ValueError("a threshold lies outside 0..1")
+        return self
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_model_card(folder: Path, card: ModelCard) -> str:
+    """Write `model.json` beside the networks already in `folder`; returns the bundle's digest."""
+    text = json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
+    return bundle_digest(folder)
+
+
+def bundle_digest(folder: Path) -> str:
+    """SHA-256 of `model.json`, which holds the digests of all other files.
+
+    Raises:
+        BundleError: when the folder holds no bundle.
+    """
+    path = folder / MODEL_FILE
+    if not path.is_file():
+        raise BundleError(f"{folder} holds no {MODEL_FILE}; name the folder of a model bundle")
+    return file_sha256(path)
+
+
+def read_model_card(folder: Path, *, expected_digest: str = "") -> ModelCard:
+    """Read and verify a bundle: its own digest when one is expected, and that of every network.
+
+    Raises:
+        BundleError: when a file is missing, changed or too large, or `model.json` is not of this format.
+    """
+    found = bundle_digest(folder)
+    if expected_digest and found != expected_digest:
+        raise BundleError(
+            f"the bundle in {folder} has digest {found[:12]}, expected {expected_digest[:12]}; "
+            "it was changed after it was registered, so register it anew or choose another version"
+        )
+    path = folder / MODEL_FILE
+    if path.stat().st_size > MAX_MODEL_JSON_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_MODEL_JSON_BYTES} bytes; it is no model card")
+    card = _parse(path)
+    for network in card.networks.values():
+        _verify(folder / network.file, network)
+    return card
+
+
+def _parse(path: Path) -> ModelCard:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r'"schema_version":\s*(\d+)', text)
+    if found and int(found.group(1)) > SCHEMA_VERSION:
+        raise BundleError(
+            f"{path} has schema version {found.group(1)}, this Keeneye reads up to {SCHEMA_VERSION}; update Keeneye"
+        )
+    try:
+        return ModelCard.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BundleError(f"{path} is no valid model card: {place}: {first['msg']}") from error
+
+
+def _verify(path: Path, network: Network) -> None:
+    if not path.is_file():
+        raise BundleError(f"{path} is missing from the bundle; fetch or register the model anew")
+    if path.stat().st_size > MAX_NETWORK_BYTES:
+        raise BundleError(f"{path} is larger than {MAX_NETWORK_BYTES} bytes; networks of this size are not read")
+    if file_sha256(path) != network.sha256:
+        raise BundleError(f"{path} does not have the digest that {MODEL_FILE} names; fetch or register the model anew")

@@ -1,0 +1,1 @@
+"""Truth, entries, manifests, splits and versions of datasets."""

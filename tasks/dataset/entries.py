@@ -1,0 +1,55 @@
+"""One image of a dataset, and the index files that hold many: what ingest hands to the manifest stage."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import TypeAdapter
+
+from tasks.dataset.truth import Truth
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """An image that passed the checks, with its truth.
+
+    Attributes:
+        source_ref: path relative to the dataset's root, with forward slashes.
+        sha256: digest of the file's bytes, hexadecimal.
+        width: pixels, upright (after EXIF rotation).
+        height: pixels, upright.
+        truth: labels and boxes.
+        mask_ref: the defect mask's path relative to the root; empty without one.
+        given_split: the split that the source itself names; empty without one.
+        group: images of one group never part; the content digest unless grouped otherwise.
+    """
+
+    source_ref: str
+    sha256: str
+    width: int
+    height: int
+    truth: Truth
+    mask_ref: str = ""
+    given_split: Split | Literal[""] = ""
+    group: str = ""
+
+
+_ENTRY = TypeAdapter(ImageEntry)
+
+
+def write_index(path: Path, entries: Iterable[ImageEntry]) -> None:
+    """Write entries as JSON Lines."""
+    with path.open("wb") as stream:
+        for entry in entries:
+            stream.write(_ENTRY.dump_json(entry) + b"\n")
+
+
+def read_index(path: Path) -> Iterator[ImageEntry]:
+    """Yield what `write_index` wrote, one line at a time."""
+    with path.open("rb") as stream:
+        for line in stream:
+            yield _ENTRY.validate_json(line)

@@ -1,0 +1,46 @@
+"""Findings: what is wrong or doubtful about single files or lines. Row problems are data, not exceptions."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(BaseModel):
+    """One problem of one file or line.
+
+    A code that starts with `ERROR_` means the item was left out and counts towards the limit of bad items;
+    `WARNING_` means it was kept or left out on purpose, and does not count.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    source_ref: str
+    message: str
+
+    @property
+    def severity(self) -> Severity:
+        """`error` or `warning`, from the code."""
+        return "error" if self.code.startswith("ERROR_") else "warning"
+
+
+def count_by_code(findings: Iterable[Finding]) -> dict[str, int]:
+    """Number of findings per code, codes sorted."""
+    return dict(sorted(Counter(finding.code for finding in findings).items()))
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Write findings as JSON Lines, sorted by place and code so that equal inputs give equal bytes."""
+    ordered = sorted(findings, key=lambda finding: (finding.source_ref, finding.code))
+    path.write_text("".join(f"{finding.model_dump_json()}\n" for finding in ordered), encoding="utf-8")
+
+
+def read_findings(path: Path) -> list[Finding]:
+    """Read what `write_findings` wrote."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Finding.model_validate_json(line) for line in lines]

@@ -1,0 +1,59 @@
+"""Everything Keeneye raises on purpose, in one tree.
+
+    KeeneyeError                 exit code
+      RequestError               2   the request was wrong: unknown field, missing source
+      DataError                  1   the data said no: no images, one class, too many bad files
+        SourceChanged            1   a file changed between two stages of one run
+      BundleError                1   a model bundle is damaged, foreign or newer than this Keeneye
+      RegistryError              1   the registry holds something that contradicts the run
+      TrainingError              1   learning or exporting went wrong
+      EnvironmentFailed          3   a store or server did not answer; a retry may help
+
+A message says what was found, where, and what to do next. A gate that fails is a result, not an error; a bad
+image or line is a finding (`tasks.dataset.findings`), not an error.
+"""
+
+from typing import ClassVar
+
+
+class KeeneyeError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, findings_path: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.findings_path = findings_path
+
+
+class RequestError(KeeneyeError):
+    """The request itself was wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(KeeneyeError):
+    """The data cannot give a model as it is."""
+
+
+class SourceChanged(DataError):
+    """A source file no longer holds the bytes that were checked at ingest."""
+
+
+class BundleError(KeeneyeError):
+    """A model bundle cannot be trusted or understood."""
+
+
+class RegistryError(KeeneyeError):
+    """The registry's contents contradict what this run expects."""
+
+
+class TrainingError(KeeneyeError):
+    """A model could not be fitted, or its export differs from what was fitted."""
+
+
+class EnvironmentFailed(KeeneyeError):
+    """Something outside Keeneye failed; the same request may succeed later."""
+
+    exit_code = 3

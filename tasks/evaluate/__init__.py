@@ -1,0 +1,1 @@
+"""Measure a bundle on the test split, and judge the figures."""

@@ -1,0 +1,49 @@
+"""Run a bundle's predictor over the images of a split, as it will run in service."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.files import read_image_bytes
+from tasks.evaluate.records import ImagePrediction
+from tasks.metrics.classification import Confidences
+
+
+def predict_entries(
+    predictor: Predictor, root: Path, entries: Sequence[ImageEntry], report: Callable[[int, int], None]
+) -> list[ImagePrediction]:
+    """Predict every entry from its file, in order; `report(done, total)` is called per batch.
+
+    Raises:
+        SourceChanged: when a file's bytes are not those that were checked at ingest.
+    """
+    predictions: list[ImagePrediction] = []
+    for start in range(0, len(entries), BATCH_SIZE):
+        batch = entries[start : start + BATCH_SIZE]
+        answers = predictor.predict_bytes([read_image_bytes(root, entry) for entry in batch])
+        predictions += [_joined(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
+        report(len(predictions), len(entries))
+    return predictions
+
+
+def confidence_matrix(predictions: Iterable[ImagePrediction], labels: Sequence[str]) -> Confidences:
+    """Return N x L confidences, columns in the order of `labels`."""
+    return np.array([[prediction.confidences[label] for label in labels] for prediction in predictions])
+
+
+def write_predictions(path: Path, predictions: Iterable[ImagePrediction]) -> None:
+    """Write one prediction per line, as `read_predictions` reads them."""
+    path.write_text("".join(f"{prediction.model_dump_json()}\n" for prediction in predictions), encoding="utf-8")
+
+
+def _joined(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
+    return ImagePrediction(
+        source_ref=entry.source_ref,
+        sha256=entry.sha256,
+        truth=entry.truth.labels,
+        confidences=answer.confidences,
+        given=answer.labels,
+    )

@@ -1,0 +1,80 @@
+"""What the evaluate stage tells the stages after it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tasks.metrics.classification import ClassificationMetrics
+from tasks.stores.content import StageRecord
+
+PREDICTIONS_FILE = "predictions.jsonl"
+SUMMARY_FILE = "EvaluationResultSummary.json"
+SNAPSHOT_FILE = "EvaluationSnapshot.manifest"
+FIGURES_FOLDER = "figures"
+
+
+class GateVerdict(BaseModel, frozen=True, extra="forbid"):
+    """Whether the figures reach the limits; a reason is a sentence per limit that was missed.
+
+    `judged_on` names, per label, which figures were judged: `test` or `cross-validation`.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    judged_on: dict[str, str]
+    macro_f1: float
+
+
+class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
+    """One test image with its truth and the model's answer.
+
+    `confidences` holds all labels, highest first; `given` those at or above their thresholds.
+    """
+
+    source_ref: str
+    sha256: str
+    truth: tuple[str, ...]
+    confidences: dict[str, float]
+    given: tuple[str, ...]
+
+    @property
+    def top_label(self) -> str:
+        """The label with the highest confidence."""
+        return next(iter(self.confidences))
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether the top label is true."""
+        return self.top_label in self.truth
+
+
+class Evaluation(StageRecord, frozen=True):
+    """A model bundle measured on the test split.
+
+    Attributes:
+        entry_path: the store entry with predictions, figures and the service-shaped files.
+        metrics: the figures.
+        gate: the verdict; set for each run anew, since limits may change while figures stay.
+    """
+
+    entry_path: str = ""
+    metrics: ClassificationMetrics
+    gate: GateVerdict | None = None
+
+    @property
+    def figures_path(self) -> Path:
+        """Folder of the figures, each as PNG and SVG."""
+        return Path(self.entry_path) / FIGURES_FOLDER
+
+    @property
+    def predictions_path(self) -> Path:
+        """File with one `ImagePrediction` per line."""
+        return Path(self.entry_path) / PREDICTIONS_FILE
+
+
+def read_predictions(path: Path) -> Iterator[ImagePrediction]:
+    """Yield the predictions of a file, one line at a time."""
+    with path.open("rb") as stream:
+        for line in stream:
+            yield ImagePrediction.model_validate_json(line)

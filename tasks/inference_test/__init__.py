@@ -1,0 +1,1 @@
+"""Fetch the registered version in a fresh process and let it answer."""

@@ -1,0 +1,136 @@
+"""The process of the inference test: fetch a registered version by its address, run it, compare, write the outcome.
+
+Started afresh for every test (`python -m tasks.inference_test.probe REQUEST.json OUTCOME.json`), so that nothing of
+the training process helps the model along. Imports no torch and no scikit-learn.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+
+from tasks.bundle.predictor import Prediction, Predictor
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.files import read_image_bytes
+from tasks.dataset.ground_truth import read_manifest
+from tasks.errors import KeeneyeError
+from tasks.evaluate.records import ImagePrediction, read_predictions
+from tasks.inference_test.records import InferenceOutcome
+from tasks.stores.home import Home
+from tasks.tracking.registry import Registry
+
+WARM_UP_IMAGES = 3
+
+
+class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
+    """What to test, against what.
+
+    Attributes:
+        home: root folder of the Keeneye home.
+        tracking_uri: MLflow's tracking store.
+        registry_uri: MLflow's model registry.
+        model_uri: `models:/` address of the version.
+        expected_digest: digest that the fetched bundle must have.
+        manifest: the test manifest.
+        root: folder to which its references are relative.
+        predictions: the predictions made at evaluation.
+        max_confidence_drift: largest difference allowed between a confidence and the one at evaluation.
+        max_latency_ms: longest time per image allowed, 95th percentile.
+    """
+
+    home: Path
+    tracking_uri: str
+    registry_uri: str
+    model_uri: str
+    expected_digest: str
+    manifest: Path
+    root: Path
+    predictions: Path
+    max_confidence_drift: float
+    max_latency_ms: float
+
+
+def probe(request: ProbeRequest) -> InferenceOutcome:
+    """Fetch, verify and run the version; a failure of any kind is an outcome with its reason."""
+    home = Home(request.home, request.tracking_uri, request.registry_uri)
+    with tempfile.TemporaryDirectory(prefix="keeneye-probe-") as scratch:
+        try:
+            bundle = Registry(home).fetch_bundle(request.model_uri, Path(scratch))
+            predictor = Predictor.open(bundle, expected_digest=request.expected_digest)
+            entries = list(read_manifest(request.manifest))
+            answers, milliseconds = _run(predictor, request.root, entries)
+        except KeeneyeError as error:
+            return InferenceOutcome(passed=False, reasons=(f"inference test: {error.message}",))
+        except Exception as error:  # a network may be valid ONNX and still fail when it runs
+            return InferenceOutcome(
+                passed=False, reasons=(f"inference test: the model cannot be run: {type(error).__name__}: {error}",)
+            )
+    return judge(answers, list(read_predictions(request.predictions)), milliseconds, request)
+
+
+def judge(
+    answers: Sequence[Prediction],
+    evaluated: Sequence[ImagePrediction],
+    milliseconds: Sequence[float],
+    request: ProbeRequest,
+) -> InferenceOutcome:
+    """Compare what the registered model answers with what was measured at evaluation, and with the limits."""
+    right = [answer.top_label in before.truth for answer, before in zip(answers, evaluated, strict=True)]
+    before_right = [before.is_correct for before in evaluated]
+    drift = max(_drift(answer, before) for answer, before in zip(answers, evaluated, strict=True))
+    p50, p95 = (float(np.percentile(milliseconds, q)) for q in (50, 95))
+    accuracy, expected = float(np.mean(right)), float(np.mean(before_right))
+    reasons = []
+    if accuracy != expected:
+        reasons.append(f"inference test: accuracy {accuracy:.3f} differs from the evaluation's {expected:.3f}")
+    if drift > request.max_confidence_drift:
+        reasons.append(
+            f"inference test: a confidence differs by {drift:.3g} from the evaluation's, more than "
+            f"gate.max_confidence_drift {request.max_confidence_drift:g}"
+        )
+    if p95 > request.max_latency_ms:
+        reasons.append(
+            f"inference test: {p95:.0f} ms per image (95th percentile) exceed gate.max_latency_ms "
+            f"{request.max_latency_ms:g}"
+        )
+    return InferenceOutcome(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        accuracy=accuracy,
+        images=len(answers),
+        max_confidence_drift=drift,
+        latency_ms_p50=round(p50, 3),
+        latency_ms_p95=round(p95, 3),
+    )
+
+
+def _run(predictor: Predictor, root: Path, entries: Sequence[ImageEntry]) -> tuple[list[Prediction], list[float]]:
+    for entry in entries[:WARM_UP_IMAGES]:
+        predictor.predict_bytes([read_image_bytes(root, entry)])
+    answers, milliseconds = [], []
+    for entry in entries:
+        data = read_image_bytes(root, entry)
+        start = time.perf_counter()
+        answers += predictor.predict_bytes([data])
+        milliseconds.append((time.perf_counter() - start) * 1e3)
+    return answers, milliseconds
+
+
+def _drift(answer: Prediction, before: ImagePrediction) -> float:
+    if set(answer.confidences) != set(before.confidences):
+        return 1.0
+    return max(abs(value - before.confidences[label]) for label, value in answer.confidences.items())
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the request file, write the outcome file."""
+    request = ProbeRequest.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
+    Path(arguments[1]).write_text(probe(request).model_dump_json(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

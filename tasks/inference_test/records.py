@@ -1,0 +1,33 @@
+"""What the inference test tells the stages after it."""
+
+from pydantic import BaseModel
+
+from tasks.stores.content import StageRecord
+
+
+class InferenceOutcome(BaseModel, frozen=True, extra="forbid"):
+    """How the registered model fared when a fresh process fetched and ran it.
+
+    Attributes:
+        passed: whether every check held.
+        reasons: a sentence per check that failed.
+        accuracy: share of test images whose top label is true; 0 when the model could not be run.
+        images: number of test images predicted.
+        max_confidence_drift: largest difference of a confidence from the one at evaluation.
+        latency_ms_p50: median time per image, decoding included, one image at a time (milliseconds).
+        latency_ms_p95: 95th percentile of the same.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...] = ()
+    accuracy: float = 0.0
+    images: int = 0
+    max_confidence_drift: float = 0.0
+    latency_ms_p50: float = 0.0
+    latency_ms_p95: float = 0.0
+
+
+class InferenceTest(StageRecord, frozen=True):
+    """The inference test of one registered version; never reused, for the registry may have changed."""
+
+    outcome: InferenceOutcome

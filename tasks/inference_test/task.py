@@ -1,0 +1,63 @@
+"""The inference test, as Prefect runs it: a fresh process fetches the version and must answer as measured."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from flows.config import GateConfig
+from tasks import engine
+from tasks.evaluate.records import Evaluation
+from tasks.inference_test.probe import ProbeRequest
+from tasks.inference_test.records import InferenceOutcome, InferenceTest
+from tasks.manifest.records import Manifest
+from tasks.register.records import RegisteredVersion
+from tasks.stores.home import Home
+
+TIMEOUT_SECONDS = 1800
+
+
+@engine.stage("test inference")
+def run_inference_test(
+    home: Home, manifest: Manifest, evaluation: Evaluation, version: RegisteredVersion, gate: GateConfig
+) -> InferenceTest:
+    """Run the registered version in a separate process on the test images, and compare with the evaluation."""
+    request = ProbeRequest(
+        home=home.root,
+        tracking_uri=home.tracking_uri,
+        registry_uri=home.registry_uri,
+        model_uri=version.model_uri,
+        expected_digest=version.bundle_digest,
+        manifest=manifest.manifest_path("test"),
+        root=Path(manifest.roots["test"]),
+        predictions=evaluation.predictions_path,
+        max_confidence_drift=gate.max_confidence_drift,
+        max_latency_ms=gate.max_latency_ms,
+    )
+    outcome = run_probe(request)
+    engine.logger().info(
+        "inference test %s: %d images, accuracy %.3f, %.1f ms per image (95th percentile %.1f ms)",
+        "passed" if outcome.passed else "failed",
+        outcome.images,
+        outcome.accuracy,
+        outcome.latency_ms_p50,
+        outcome.latency_ms_p95,
+    )
+    return InferenceTest(outcome=outcome)
+
+
+def run_probe(request: ProbeRequest) -> InferenceOutcome:
+    """Run the probe in its own process; a process that dies or hangs is a failed test."""
+    with tempfile.TemporaryDirectory(prefix="keeneye-inference-") as scratch:
+        asked, answered = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
+        asked.write_text(request.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, "-m", "tasks.inference_test.probe", str(asked), str(answered)]
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return InferenceOutcome(passed=False, reasons=(f"inference test: no answer in {TIMEOUT_SECONDS} s",))
+        if not answered.exists():
+            last = ended.stderr.strip().splitlines()[-1:] or ["without a word"]
+            reason = f"inference test: its process ended with code {ended.returncode}: {last[0]}"
+            return InferenceOutcome(passed=False, reasons=(reason,))
+        return InferenceOutcome.model_validate_json(answered.read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Read a source, check its files, leave bad ones out as findings."""

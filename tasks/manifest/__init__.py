@@ -1,0 +1,1 @@
+"""Divide a dataset and write its Ground Truth manifests."""

@@ -1,0 +1,1 @@
+"""Register a bundle as a version, and give it its status."""

@@ -1,0 +1,124 @@
+"""Registering and staging, as Prefect runs them: one MLflow run and one version per run key; then its status."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+
+from flows.config import RegistryConfig, TrainConfig
+from tasks import engine
+from tasks.bundle.preprocessing import Resize
+from tasks.dataset.files import read_image_bytes
+from tasks.dataset.ground_truth import read_manifest
+from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
+from tasks.inference_test.records import InferenceTest
+from tasks.manifest.records import Manifest
+from tasks.register.publish import flat_metrics, flat_parameters
+from tasks.register.records import RegisteredVersion, Status
+from tasks.stores.content import digest_of
+from tasks.stores.home import Home
+from tasks.tracking.registry import DATASET_DIGEST_TAG, STAGING, STATUS_TAG, Registry, VersionInfo
+from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, Run, run_of_key
+from tasks.train.records import TrainedModel
+from tasks.vision.images import decode_rgb
+
+EXPERIMENT_PREFIX = "keeneye/"
+EXAMPLE_SIDE_PIXELS = 96
+
+
+@engine.stage("register version")
+def register_version(
+    home: Home, manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig
+) -> RegisteredVersion:
+    """Log the run to MLflow and register the bundle; a run key that was registered before is found again."""
+    name = config.registry.model_name or f"{manifest.dataset_name}-{config.task}"
+    run_key = run_key_of(manifest, model, evaluation, config, name)
+    known = Registry(home).version_of_key(name, run_key)
+    with run_of_key(home, EXPERIMENT_PREFIX + manifest.dataset_name, run_key, name) as run:
+        run.tag(PREFECT_FLOW_RUN_TAG, engine.flow_run_id())
+        if not run.is_logged:
+            _log(run, manifest, model, evaluation, config)
+            run.mark_logged()
+        tags = {STATUS_TAG: "candidate", DATASET_DIGEST_TAG: manifest.dataset_digest}
+        info = Registry(home).register(run, name, run_key, model.bundle_path, _example(manifest), tags)
+    engine.logger().info("%s is version %s of %s", model.bundle_digest[:12], info.version, name)
+    return RegisteredVersion(
+        key=run_key,
+        run_key=run_key,
+        bundle_digest=model.bundle_digest,
+        reused=known is not None,
+        **_fields_of(info),
+    )
+
+
+@engine.stage("stage version")
+def stage_version(
+    home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest, registry: RegistryConfig
+) -> RegisteredVersion:
+    """Give a version its status, and the alias `staging` when gate and inference test passed and staging is wanted."""
+    gate_reasons = evaluation.gate.reasons if evaluation.gate else ("the gate was not judged",)
+    reasons = (*gate_reasons, *trial.outcome.reasons)
+    models = Registry(home)
+    info = models.version(version.model_name, version.model_version)
+    status: Status = "rejected" if reasons else ("staged" if registry.stage else "registered")
+    if status == "staged":
+        info = models.set_alias(info, STAGING)
+    info = models.set_status(info, status, reasons)
+    log = engine.logger()
+    log.info("%s version %s: %s", info.name, info.version, status)
+    for reason in reasons:
+        log.warning("rejected: %s", reason)
+    return version.model_copy(
+        update={
+            "status": status,
+            "reasons": reasons,
+            "aliases": info.aliases,
+            "reused": False,
+        }
+    )
+
+
+def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
+    """Identify a request: data, code and settings; where the data lies and what they are called does not count."""
+    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}})
+    return digest_of([name, manifest.dataset_digest, model.key, evaluation.key, settings])
+
+
+def _fields_of(info: VersionInfo) -> dict[str, Any]:
+    return {
+        "model_name": info.name,
+        "model_version": info.version,
+        "model_uri": info.uri,
+        "mlflow_run_id": info.run_id,
+        "status": info.tags.get(STATUS_TAG, "candidate"),
+        "aliases": info.aliases,
+    }
+
+
+def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig) -> None:
+    settings = config.model_dump(mode="json")
+    tags = {
+        DATASET_DIGEST_TAG: manifest.dataset_digest,
+        "keeneye.bundle_digest": model.bundle_digest,
+        "keeneye.train_key": model.key,
+    }
+    params = flat_parameters(settings) | {"dataset": manifest.dataset_name, "chosen.strength": str(model.strength)}
+    run.log_figures(params, flat_metrics(evaluation.metrics), tags)
+    run.log_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "config.yaml")
+    run.log_files(evaluation.figures_path, "figures")
+    for name in (SUMMARY_FILE, SNAPSHOT_FILE):
+        run.log_file(Path(evaluation.entry_path) / name, "evaluation")
+    for split, images in manifest.images.items():
+        if images:
+            run.log_file(manifest.manifest_path(split), "manifests")
+            rows = [{"label": label, "images": count} for label, count in images.items()]
+            run.log_dataset(manifest.dataset_name, manifest.dataset_digest, manifest.roots[split], rows, split)
+
+
+def _example(manifest: Manifest) -> bytes:
+    """A small picture of the dataset, for the model's input example."""
+    entry = next(read_manifest(manifest.manifest_path("train")))
+    image = decode_rgb(read_image_bytes(Path(manifest.roots["train"]), entry))
+    small = Resize(width=EXAMPLE_SIDE_PIXELS, height=EXAMPLE_SIDE_PIXELS).apply(image)
+    return cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()

@@ -1,0 +1,1 @@
+"""One HTML page that shows and explains a run."""

@@ -1,0 +1,81 @@
+"""The report's fixed sentences: verdicts, how to read the figures, what the findings' codes mean."""
+
+VERDICTS: dict[str, tuple[str, str, str]] = {
+    "staged": (
+        "Staged",
+        "This version passed the gate and the inference test, and carries the alias “staging”.",
+        "Look at the mistakes and the advice below, then try it on new parts. Promote it when its answers there agree "
+        "with your own.",
+    ),
+    "registered": (
+        "Registered",
+        "This version passed the gate and the inference test. It carries no alias, because staging was not asked for.",
+        "Look at the mistakes and the advice below; to try it in service, train again with staging, or set the alias "
+        "in the model registry.",
+    ),
+    "rejected": (
+        "Rejected",
+        "This version did not reach what was asked of it. It is kept in the registry for comparison, without an alias.",
+        "Do not judge parts with it. Follow the advice below, most important first, and train again.",
+    ),
+}
+"""Per status: the word, what it means, what to do."""
+
+SEVERITIES = {"high": "Important", "medium": "Worth doing", "low": "For information"}
+
+FIGURES = (
+    (
+        "confusion_matrix",
+        "Confusion matrix",
+        "Each row holds the test images of one true label, each column those that got one answer: numbers on the "
+        "diagonal are right, all others are mistakes.",
+    ),
+    (
+        "per_label",
+        "Figures per label",
+        "Long bars are good; where the mark (cross-validated) lies far from the bar (test), few test images make the "
+        "bar uncertain.",
+    ),
+    (
+        "precision_recall",
+        "Precision and recall",
+        "Moving right, the threshold falls: more of the label's images are found (recall), and more wrong ones with "
+        "them (precision falls); a line that stays at the top is good.",
+    ),
+    (
+        "roc",
+        "Receiver operating characteristic",
+        "The line shows how many images of a label are found for each share of others wrongly given it; a line along "
+        "the left and upper edge, with an area near 1, is good.",
+    ),
+    (
+        "calibration",
+        "Calibration",
+        "On the dashed line a confidence of 0.8 is right 8 times in 10; below it confidences promise too much, above "
+        "it too little. Expected calibration error: {calibration_error} (0 is best).",
+    ),
+)
+"""Name of the file, title, how to read it."""
+
+SEVERITY_MEANINGS = {
+    "error": "The file was left out because something is wrong with it.",
+    "warning": "Something about the file deserves a look.",
+}
+MEANINGS = {
+    "ERROR_EMPTY_FILE": "The file has no content.",
+    "ERROR_FILE_TOO_LARGE": "The file is larger than allowed and was left out unread.",
+    "ERROR_INVALID_FILE_NAME": "The file's name is not valid text.",
+    "ERROR_INVALID_IMAGE": "The content is no image of a known format.",
+    "ERROR_INVALID_IMAGE_DIMENSION": "The image has too few or too many pixels.",
+    "ERROR_INVALID_LABEL_NAME": "The label's name is too long or cannot be printed.",
+    "ERROR_OUTSIDE_SOURCE": "The file is a link that leads out of the source.",
+    "ERROR_TRUNCATED_IMAGE": "The image file is cut short or damaged.",
+    "ERROR_UNREADABLE_FILE": "The file could not be read.",
+    "WARNING_CONFLICTING_LABELS": "The same bytes stand under different labels; none of the copies is used.",
+    "WARNING_DUPLICATE_IMAGE": "The same bytes stand in another file of the same label; one of them is used.",
+    "WARNING_IGNORED_FILE": "The file is not named like an image and was not read.",
+    "WARNING_IMAGE_IN_TEST_SOURCE": "The image also stands in the test source; it is tested on, not trained on.",
+    "WARNING_MASK_WITHOUT_IMAGE": "A defect mask belongs to no image.",
+    "WARNING_UNANNOTATED_RECORD": "The image has no label.",
+    "WARNING_WRONG_SUFFIX": "The file's ending does not fit its content; the image is used.",
+}

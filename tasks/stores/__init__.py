@@ -1,0 +1,1 @@
+"""Where bytes live: the content store and the home folder."""

@@ -1,0 +1,185 @@
+"""The content store: what a stage made, kept under a key of everything that shaped it.
+
+The one mechanism for resume and reuse. An entry is a folder; its marker is written last and lists every file with
+its size, so an entry without a marker, or with a file cut short, does not exist. Knows nothing of stages' contents.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+MARKER_NAME = "_complete.json"
+RECORD_NAME = "record.json"
+
+R = TypeVar("R", bound="StageRecord")
+
+
+class StageRecord(BaseModel, frozen=True, extra="forbid"):
+    """What every stage returns: small, frozen, and about one entry of the content store.
+
+    `seconds` and `reused` tell of this run; all other fields are the same whenever the entry is read.
+    """
+
+    schema_version: int = 1
+    key: str = ""
+    seconds: float = 0.0
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageKey:
+    """Everything that shapes a stage's output; equal keys mean equal output.
+
+    `inputs` and `config` hold JSON values; `libraries` are distribution names whose versions matter.
+    """
+
+    stage: str
+    version: str
+    inputs: Mapping[str, Any]
+    config: Mapping[str, Any]
+    libraries: Sequence[str] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of all fields, as hexadecimal."""
+        return digest_of(
+            {
+                "stage": self.stage,
+                "version": self.version,
+                "inputs": self.inputs,
+                "config": self.config,
+                "libraries": {name: _installed_version(name) for name in sorted(self.libraries)},
+            }
+        )
+
+
+def digest_of(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """SHA-256 of a JSON value's canonical text (sorted keys, no spaces), as hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ContentStore:
+    """A folder of finished stage outputs, shared by all runs of one Keeneye home."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._entries = root / "entries"
+        self._unfinished = root / "unfinished"
+
+    def entry_path(self, key: StageKey) -> Path:
+        """Where the entry of `key` is or will be."""
+        return self._entries / key.stage / key.digest[:32]
+
+    def find(self, key: StageKey) -> Path | None:
+        """Return the finished entry of `key`, or None when there is none or it was damaged."""
+        path = self.entry_path(key)
+        return path if _is_complete(path) else None
+
+    def entries_of(self, stage: str) -> list[Path]:
+        """Return all finished entries of a stage, in the order of their keys."""
+        return [path for path in sorted((self._entries / stage).glob("*")) if _is_complete(path)]
+
+    @contextmanager
+    def create(self, key: StageKey) -> Iterator[Path]:
+        """Give an empty folder to fill; at the end it becomes the entry of `key`, all at once.
+
+        An exception leaves no entry. When another process finished the same entry meanwhile, that one stays.
+        """
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        folder = self._unfinished / f"{key.stage}-{key.digest[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield folder
+            _write_marker(folder)
+            self._publish(folder, self.entry_path(key))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def reuse_or_make(self, key: StageKey, record_type: type[R], make: Callable[[Path], R]) -> tuple[R, Path]:
+        """Return the record and folder of a stage: from the store when there, else by calling `make(folder)`."""
+        path, reused = self.find(key), True
+        if path is None:
+            reused = False
+            with self.create(key) as folder:
+                record = make(folder).model_copy(update={"key": key.digest})
+                (folder / RECORD_NAME).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+            path = self.entry_path(key)
+        stored = record_type.model_validate_json((path / RECORD_NAME).read_text(encoding="utf-8"))
+        return stored.model_copy(update={"reused": reused}), path
+
+    def sweep(self) -> list[str]:
+        """Remove what killed processes of this machine left unfinished; return the removed names."""
+        removed = []
+        for folder in sorted(self._unfinished.glob("*-*-*-*")):
+            if not _is_alive(int(folder.name.split("-")[-2])):
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder.name)
+        return removed
+
+    @staticmethod
+    def _publish(folder: Path, target: Path) -> None:
+        if _is_complete(target):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not _is_complete(target):
+                raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small text file so that a reader sees the old or the new content, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def _write_marker(folder: Path) -> None:
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+    write_atomically(folder / MARKER_NAME, json.dumps(sizes))
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        sizes = json.loads((path / MARKER_NAME).read_text(encoding="utf-8"))
+        return all((path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@cache
+def _installed_version(name: str) -> str:
+    return version(name)

@@ -1,0 +1,55 @@
+"""Where one Keeneye keeps its things on this machine: a folder, and the addresses of MLflow."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.dataset.versions import DatasetCatalogue
+from tasks.stores.content import ContentStore
+
+HOME_VARIABLE = "KEENEYE_HOME"
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+DEFAULT_HOME = ".keeneye"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that holds everything Keeneye makes, and the MLflow it reports to.
+
+    Attributes:
+        root: absolute; the content store, the dataset catalogue, reports and embedded databases are below it.
+        tracking_uri: MLflow's tracking store; absolute, so that it means the same from every folder.
+        registry_uri: MLflow's model registry.
+    """
+
+    root: Path
+    tracking_uri: str
+    registry_uri: str
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """Read `KEENEYE_HOME` (default `./.keeneye`), `MLFLOW_TRACKING_URI` and `MLFLOW_REGISTRY_URI`."""
+        root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
+        tracking_uri = os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
+        return cls(root, tracking_uri, os.environ.get(REGISTRY_VARIABLE) or tracking_uri)
+
+    @property
+    def store(self) -> ContentStore:
+        """Finished stage outputs."""
+        return ContentStore(self.root / "store")
+
+    @property
+    def catalogue(self) -> DatasetCatalogue:
+        """Dataset versions."""
+        return DatasetCatalogue(self.root / "datasets")
+
+    @property
+    def artifacts_path(self) -> Path:
+        """Where the embedded MLflow keeps run artifacts and models."""
+        return self.root / "mlartifacts"
+
+    @property
+    def reports_path(self) -> Path:
+        """Where reports are left for people, one folder per model and version."""
+        return self.root / "reports"

@@ -1,0 +1,75 @@
+"""The way to MLflow: both addresses set, absolute, quiet. Nothing else in Keeneye configures MLflow."""
+
+import logging
+import os
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
+
+from tasks.errors import EnvironmentFailed, RegistryError
+from tasks.stores.home import REGISTRY_VARIABLE, TRACKING_VARIABLE, Home
+
+_UNREACHABLE = {ErrorCode.Name(INTERNAL_ERROR), ErrorCode.Name(TEMPORARILY_UNAVAILABLE)}
+
+
+def connect(home: Home) -> MlflowClient:
+    """Return a client of the home's MLflow, making its folders.
+
+    Both addresses are set also globally: with only one set, MLflow guesses the other from the working directory,
+    and its background threads may deadlock while they guess.
+
+    Raises:
+        EnvironmentFailed: when the store does not answer.
+    """
+    home.root.mkdir(parents=True, exist_ok=True)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with answered(home), _unchanged(os.environ):
+        mlflow.set_tracking_uri(home.tracking_uri)
+        mlflow.set_registry_uri(home.registry_uri)
+        client = MlflowClient(home.tracking_uri, home.registry_uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+@contextmanager
+def answered(home: Home) -> Iterator[None]:
+    """Turn MLflow's exceptions into Keeneye's.
+
+    Raises:
+        EnvironmentFailed: when the store does not answer.
+        RegistryError: when it answers no.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code in _UNREACHABLE:
+            raise EnvironmentFailed(
+                f"MLflow at {_without_password(home.tracking_uri)} does not answer: {error.message}; "
+                "check that it runs and try again"
+            ) from error
+        raise RegistryError(f"MLflow refuses: {error.message}") from error
+
+
+@contextmanager
+def _unchanged(environment: MutableMapping[str, str]) -> Iterator[None]:
+    # MLflow writes its addresses into the environment, from where the next home of this process would take them.
+    before = {name: environment.get(name) for name in (TRACKING_VARIABLE, REGISTRY_VARIABLE)}
+    yield
+    for name, value in before.items():
+        if value is None:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

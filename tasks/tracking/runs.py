@@ -1,0 +1,117 @@
+"""MLflow runs: one per run key, found again after a kill. The ambient run of MLflow is never used."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.time import get_current_time_millis
+
+from tasks.stores.home import Home
+from tasks.tracking.client import answered, connect
+
+RUN_KEY_TAG = "keeneye.run_key"
+LOGGED_TAG = "keeneye.logged"
+PREFECT_FLOW_RUN_TAG = "prefect.flow_run_id"
+EMBEDDED_SCHEME = "sqlite"
+
+
+class Run:
+    """One MLflow run, addressed by its id."""
+
+    def __init__(self, home: Home, client: MlflowClient, run_id: str, experiment_id: str) -> None:
+        self._home, self._client = home, client
+        self.run_id, self.experiment_id = run_id, experiment_id
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether everything of this run was logged before; then nothing is logged twice."""
+        return LOGGED_TAG in self._client.get_run(self.run_id).data.tags
+
+    def log_figures(self, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Log parameters, metrics and tags in one call."""
+        now = get_current_time_millis()
+        with answered(self._home):
+            self._client.log_batch(
+                self.run_id,
+                metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()],
+                params=[Param(name, str(value)) for name, value in params.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+
+    def log_files(self, folder: Path, place: str) -> None:
+        """Log all files of a folder below `place`."""
+        with answered(self._home):
+            self._client.log_artifacts(self.run_id, str(folder), place)
+
+    def log_file(self, path: Path, place: str = "") -> None:
+        """Log one file."""
+        with answered(self._home):
+            self._client.log_artifact(self.run_id, str(path), place or None)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Log a text as a file."""
+        with answered(self._home):
+            self._client.log_text(self.run_id, text, name)
+
+    def log_dataset(self, name: str, digest: str, source: str, rows: Sequence[Mapping[str, Any]], context: str) -> None:
+        """Log a dataset input: its version's digest, its source, and a profile of its rows."""
+        with warnings.catch_warnings():
+            # MLflow warns that counts are integers and that a path is a path.
+            warnings.simplefilter("ignore", UserWarning)
+            dataset = mlflow.data.from_pandas(pd.DataFrame(rows), source=source, name=name, digest=digest[:36])
+        with answered(self._home), mlflow.start_run(run_id=self.run_id):
+            mlflow.log_input(dataset, context=context)
+
+    def mark_logged(self) -> None:
+        """Say that all was logged."""
+        with answered(self._home):
+            self._client.set_tag(self.run_id, LOGGED_TAG, "true")
+
+    def tag(self, name: str, value: str) -> None:
+        """Set one tag."""
+        with answered(self._home):
+            self._client.set_tag(self.run_id, name, value)
+
+
+@contextmanager
+def run_of_key(home: Home, experiment: str, run_key: str, name: str) -> Iterator[Run]:
+    """Open the run of a key, making it at first use; FINISHED at the end, FAILED when an exception passes."""
+    client = connect(home)
+    with answered(home):
+        experiment_id = _experiment_id(home, client, experiment)
+        found = client.search_runs([experiment_id], f"tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+            client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {RUN_KEY_TAG: run_key, "mlflow.runName": name}
+            run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    try:
+        yield Run(home, client, run_id, experiment_id)
+    except BaseException:
+        client.set_terminated(run_id, status="FAILED")
+        raise
+    client.set_terminated(run_id, status="FINISHED")
+
+
+def log_report(home: Home, run_id: str, report: Path) -> None:
+    """Attach a finished report to a run; doing so again replaces it."""
+    client = connect(home)
+    with answered(home):
+        client.log_artifact(run_id, str(report))
+
+
+def _experiment_id(home: Home, client: MlflowClient, name: str) -> str:
+    known = client.get_experiment_by_name(name)
+    if known:
+        return str(known.experiment_id)
+    # A server decides itself where artifacts go; the embedded store would put them below the working directory.
+    embedded = home.tracking_uri.startswith(EMBEDDED_SCHEME)
+    location = home.artifacts_path.as_uri() if embedded else None
+    return str(client.create_experiment(name, artifact_location=location))

@@ -1,0 +1,1 @@
+"""Features, classifier, estimate and bundle."""

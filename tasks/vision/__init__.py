@@ -1,0 +1,1 @@
+"""Images and boxes: pure functions of pixels."""

@@ -1,0 +1,34 @@
+"""Bounding boxes in half-open pixel geometry. No drawing, no files."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """A labelled box in pixels of its image, half-open: it covers `left <= x < left + width`.
+
+    Raises:
+        ValueError: when the box is empty or starts left of or above the image.
+    """
+
+    label: str
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.left < 0 or self.top < 0:
+            raise ValueError(f"box starts outside the image: left {self.left}, top {self.top}")
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"box is empty: width {self.width}, height {self.height}")
+
+    @property
+    def right(self) -> int:
+        """First column right of the box."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row below the box."""
+        return self.top + self.height

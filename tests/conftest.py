@@ -1,0 +1,141 @@
+"""What many tests share: one Prefect server for the session, and homes that already hold the exported backbone."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
+
+from tasks.stores.home import Home
+from tasks.train.backbone import backbone_path
+
+ROOT = Path(__file__).resolve().parents[1]
+TRANSISTORS = ROOT.parent / "shared" / "data" / "mvtec_transistor"
+INPUT_SIZE = 64
+SERVER_START_SECONDS = 180
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def prefect_url(tmp_path_factory):
+    """A real Prefect server of this session; yields its API address."""
+    folder = tmp_path_factory.mktemp("prefect")
+    port = free_port()
+    environment = {**os.environ, "PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=folder)
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_for(f"{url}/health", server, folder / "server.log")
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(url, process, log):
+    deadline = time.monotonic() + SERVER_START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(log.read_text())
+
+
+@pytest.fixture
+def prefect(prefect_url):
+    """Flows of this test report to the session's server; without heartbeats, which cost a second per flow."""
+    settings = {
+        PREFECT_API_URL: prefect_url,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+    }
+    with temporary_settings(settings):
+        yield prefect_url
+
+
+@pytest.fixture(scope="session")
+def exported_home(tmp_path_factory):
+    """A home whose store holds the backbone for small inputs; its export takes long and is made once."""
+    home = Home(tmp_path_factory.mktemp("exported") / "home", "", "")
+    backbone_path(home.store, INPUT_SIZE)
+    return home
+
+
+@dataclass(frozen=True)
+class Command:
+    """`keeneye` as a process in a folder of its own."""
+
+    folder: Path
+    environment: dict
+
+    @property
+    def home(self):
+        root = self.folder / "home"
+        uri = f"sqlite:///{root / 'mlflow.db'}"
+        return Home(root, uri, uri)
+
+    def start(self, *arguments, program=("-m", "flows"), name="run"):
+        """Start a process in a session of its own, so that it can be killed with all it started."""
+        out, err = self.folder / f"{name}.out", self.folder / f"{name}.err"
+        with out.open("w") as stdout, err.open("w") as stderr:
+            return subprocess.Popen(
+                [sys.executable, *program, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=stdout,
+                stderr=stderr,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def run(self, *arguments, program=("-m", "flows"), name="run", timeout=300):
+        """Run to the end; returns exit code, stdout and stderr."""
+        process = self.start(*arguments, program=program, name=name)
+        try:
+            code = process.wait(timeout)
+        finally:
+            reap(process)
+        return code, (self.folder / f"{name}.out").read_text(), (self.folder / f"{name}.err").read_text()
+
+
+def reap(process):
+    """End whatever a killed process left running."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def keeneye(tmp_path, prefect_url, exported_home):
+    """The command, with a fresh home that holds the exported backbone and the session's Prefect server."""
+    root = tmp_path / "home"
+    shutil.copytree(exported_home.root, root)
+    environment = {**os.environ, "KEENEYE_HOME": str(root), "PREFECT_API_URL": prefect_url}
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        environment.pop(name, None)
+    return Command(tmp_path, environment)

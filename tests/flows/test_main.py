@@ -1,0 +1,135 @@
+"""The command line as a user meets it: real processes, exit codes, one sentence, nothing on stdout but the result."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from flows.__main__ import parse
+from tasks.errors import RequestError
+
+
+def keeneye(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        env={**os.environ, "KEENEYE_HOME": str(cwd / "home"), **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["trian"], ["no flow 'trian'", "did you mean train"], id="unknown flow"),
+        pytest.param(["train", "--gate.min_macro", "0"], ["did you mean --gate.min_macro_f1"], id="unknown option"),
+        pytest.param(["train", "--data.soruce=x"], ["did you mean --data.source"], id="misspelt option"),
+        pytest.param(["train", "stray"], ["no option stray"], id="stray word"),
+        pytest.param(["train", "--gate.min_macro_f1", "7"], ["less than or equal to 1"], id="out of range"),
+        pytest.param(["train", "--training.input_size", "100"], ["multiple of 32"], id="wrong multiple"),
+        pytest.param(["train", "--training.seed", "x"], ["training.seed", "integer"], id="not a number"),
+        pytest.param(["train", "--data.source"], ["expected one argument"], id="value missing"),
+        pytest.param(["train", "--config", "/no/such.yaml"], ["cannot be read"], id="no config file"),
+        pytest.param(["train", "--config"], ["--config"], id="config without a file"),
+    ],
+)
+def test_wrong_request_is_one_sentence(arguments, words):
+    with pytest.raises(RequestError) as refused:
+        parse(arguments)
+    assert "\n" not in refused.value.message
+    for word in words:
+        assert word in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("gate:\n  min_macro: 0\n", "did you mean gate.min_macro_f1", id="unknown field"),
+        pytest.param("- a\n- b\n", "holds a list", id="a list"),
+        pytest.param("a: [", "no YAML", id="broken"),
+        pytest.param("data:\n  split: 50/50\n", "data.split", id="wrong value"),
+    ],
+)
+def test_wrong_config_file_is_one_sentence(tmp_path, text, words):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(RequestError) as refused:
+        parse(["train", "--config", str(path)])
+    assert words in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+def test_command_line_wins_over_the_file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("gate:\n  min_macro_f1: 0.5\n  min_label_recall: 0.1\nregistry:\n  stage: true\n")
+    _, config = parse(["train", "--config", str(path), "--gate.min_macro_f1", "0", "--no-registry.stage"])
+    assert (config.gate.min_macro_f1, config.gate.min_label_recall) == (0.0, 0.1)
+    assert config.registry.stage is False
+
+
+def test_environment_does_not_change_a_request(monkeypatch):
+    monkeypatch.setenv("DATA", '{"source": "elsewhere"}')
+    monkeypatch.setenv("TASK", "nonsense")
+    assert parse(["train"])[1].data.source.startswith("demo://")
+
+
+def test_help_teaches(tmp_path):
+    shown = keeneye("train", "--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    for words in ("--data.source", "gate options:", "examples:", "exit codes:", "MVTec"):
+        assert words in shown.stdout
+
+
+def test_help_takes_under_a_second(tmp_path):
+    # Seconds of the processor: the wall clock would measure what else the machine does.
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        keeneye("train", "--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 1.0
+
+
+def test_overview_lists_the_flows(tmp_path):
+    shown = keeneye("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert "train" in shown.stdout
+
+
+def test_help_loads_no_heavy_library(tmp_path):
+    code = (
+        "import sys\nfrom flows.__main__ import parse\nparse(['train'])\n"
+        "assert not {'prefect', 'mlflow', 'torch', 'sklearn', 'cv2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
+
+
+def test_misspelt_option_ends_with_2_and_an_empty_stdout(tmp_path):
+    ended = keeneye("train", "--data.soruce", "x", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_missing_source_ends_with_2(tmp_path):
+    ended = keeneye("train", "--data.source", "nowhere", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("keeneye: there is no folder nowhere")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_data_that_says_no_ends_with_1_and_a_record(tmp_path):
+    (tmp_path / "photos").mkdir()
+    ended = keeneye("train", "--data.source", "photos", cwd=tmp_path)
+    assert ended.returncode == 1
+    record = json.loads(ended.stdout)
+    assert (record["status"], record["error"]) == ("failed", "DataError")
+    assert "holds no image" in record["message"]
+    assert "Traceback" not in ended.stderr

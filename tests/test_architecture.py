@@ -1,0 +1,110 @@
+"""The arrows between the rooms, and who may import what: flows -> stages -> nouns."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = {"ingest", "manifest", "train", "evaluate", "inference_test", "register", "report"}
+NOUNS = {"bundle", "dataset", "metrics", "stores", "tracking", "vision"}
+MODULES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for room in ("flows", "tasks", "deployments")
+    for path in (ROOT / room).rglob("*.py")
+)
+
+
+def imports(module: str, *, top_level_only: bool = False) -> Iterator[str]:
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def importers_of(package: str) -> set[str]:
+    return {
+        module
+        for module in MODULES
+        if any(name == package or name.startswith(f"{package}.") for name in imports(module))
+    }
+
+
+def room_of(module: str) -> str:
+    parts = module.split("/")
+    return parts[1] if parts[0] == "tasks" and len(parts) > 2 else parts[0]
+
+
+def test_every_room_is_known():
+    rooms = {path.name for path in (ROOT / "tasks").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == STAGES | NOUNS
+
+
+@pytest.mark.parametrize(
+    ("package", "homes"),
+    [
+        pytest.param("prefect", ("flows/", "tasks/engine.py"), id="prefect in flows and the engine"),
+        pytest.param("mlflow", ("tasks/tracking/",), id="mlflow in tracking"),
+        pytest.param("boto3", ("tasks/stores/",), id="boto3 in stores"),
+        pytest.param("torch", ("tasks/train/",), id="torch in train"),
+        pytest.param("timm", ("tasks/train/",), id="timm in train"),
+        pytest.param("matplotlib", ("tasks/evaluate/figures.py",), id="matplotlib in figures"),
+        pytest.param("onnxruntime", ("tasks/bundle/",), id="onnxruntime in bundle"),
+        pytest.param("tasks.engine", ("tasks/*/task.py",), id="engine in shells"),
+    ],
+)
+def test_library_has_a_home(package, homes):
+    strangers = {
+        module
+        for module in importers_of(package)
+        if not any(module.startswith(home) or Path(module).match(home) for home in homes)
+    }
+    assert not strangers
+
+
+def test_torch_is_imported_only_where_it_is_used():
+    assert not [module for module in MODULES if "torch" in set(imports(module, top_level_only=True))]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in NOUNS])
+def test_noun_knows_no_stage_and_no_flow(module):
+    for name in imports(module):
+        top, _, rest = name.partition(".")
+        assert top not in {"flows", "deployments"}, f"{module} imports {name}"
+        assert not (top == "tasks" and rest.split(".")[0] in STAGES | {"engine"}), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in STAGES])
+def test_stage_meets_other_stages_only_through_records(module):
+    own = room_of(module)
+    for name in imports(module):
+        parts = name.split(".")
+        if parts[0] == "flows":
+            assert parts[1] == "config", f"{module} imports {name}"
+            assert module.endswith("/task.py"), f"{module} is no shell, yet imports {name}"
+        if parts[0] == "tasks" and len(parts) > 1 and parts[1] in STAGES - {own}:
+            assert parts[2:3] == ["records"], f"{module} imports {name}"
+        assert parts[0] != "deployments"
+
+
+def test_config_imports_nothing_of_keeneye():
+    assert not [name for name in imports("flows/config.py") if name.split(".")[0] in {"flows", "tasks", "deployments"}]
+
+
+def test_flow_is_a_page():
+    flows = [module for module in MODULES if "@flow(" in (ROOT / module).read_text(encoding="utf-8")]
+    assert flows
+    for module in flows:
+        assert module.startswith("flows/")
+        assert len((ROOT / module).read_text(encoding="utf-8").splitlines()) <= 80, module
+
+
+def test_every_stage_and_noun_has_a_readme():
+    missing = [room for room in sorted(STAGES | NOUNS) if not (ROOT / "tasks" / room / "README.md").is_file()]
+    assert not missing
