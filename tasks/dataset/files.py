@@ -1,6 +1,7 @@
 """Read a dataset's files, and refuse bytes other than those that were checked at ingest."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from tasks.dataset.entries import ImageEntry
@@ -13,8 +14,8 @@ def read_image_bytes(root: Path, entry: ImageEntry) -> bytes:
     Raises:
         SourceChanged: when the file is gone, leads out of `root`, or its bytes changed since ingest.
     """
-    path = (root / entry.source_ref).resolve()
-    if not path.is_relative_to(root.resolve()):
+    path = Path(os.path.realpath(root / entry.source_ref))
+    if not path.is_relative_to(os.path.realpath(root)):
         raise SourceChanged(f"{entry.source_ref} leads out of {root}, where nothing is read; start the run again")
     try:
         data = path.read_bytes()

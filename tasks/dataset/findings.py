@@ -36,11 +36,12 @@ def count_by_code(findings: Iterable[Finding]) -> dict[str, int]:
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write findings as JSON Lines, sorted by place and code so that equal inputs give equal bytes."""
-    ordered = sorted(findings, key=lambda finding: (finding.source_ref, finding.code))
+    ordered = sorted(findings, key=lambda finding: (finding.source_ref, finding.code, finding.message))
     path.write_text("".join(f"{finding.model_dump_json()}\n" for finding in ordered), encoding="utf-8")
 
 
 def read_findings(path: Path) -> list[Finding]:
     """Read what `write_findings` wrote."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Finding.model_validate_json(line) for line in lines]
+    # Not str.splitlines: names may hold characters that it takes for line ends.
+    with path.open("rb") as stream:
+        return [Finding.model_validate_json(line) for line in stream]

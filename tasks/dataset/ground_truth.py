@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tasks.dataset.entries import ImageEntry
-from tasks.dataset.truth import Truth
 from tasks.errors import DataError
 
+_ENTRY = TypeAdapter(ImageEntry)
 ATTRIBUTE = "label"
 SERVICE_KEY = "keeneye-metadata"
 CLASSIFICATION_TYPE = "groundtruth/image-classification"
@@ -53,28 +55,33 @@ def read_manifest(path: Path) -> Iterator[ImageEntry]:
     Raises:
         DataError: when a line is not such an entry; the message names file and line number.
     """
-    with path.open(encoding="utf-8") as stream:
+    with path.open("rb") as stream:
         for number, text in enumerate(stream, start=1):
             try:
-                yield _entry_from(json.loads(text))
-            except (KeyError, TypeError, ValueError) as error:
+                entry = _entry_from(json.loads(text.decode("utf-8")))
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise DataError(
                     f"line {number} of {path} is no entry of a Keeneye manifest ({type(error).__name__}: {error}); "
                     "make the manifest anew from its source"
                 ) from error
+            yield entry
 
 
-def _entry_from(line: Mapping[str, Any]) -> ImageEntry:
+def _entry_from(line: Any) -> ImageEntry:  # noqa: ANN401 - any JSON value
+    if not isinstance(line, dict):
+        raise TypeError(f"a {type(line).__name__} in place of an object")
     labels = sorted(
         value["class-name"] for key, value in line.items() if key.endswith("-metadata") and key != SERVICE_KEY
     )
     known = line[SERVICE_KEY]
-    return ImageEntry(
-        source_ref=line["source-ref"],
-        sha256=known["sha256"],
-        width=known["width"],
-        height=known["height"],
-        truth=Truth(labels=tuple(labels)),
-        mask_ref=known.get("mask-ref", ""),
-        group=known["group"],
+    return _ENTRY.validate_python(
+        {
+            "source_ref": line["source-ref"],
+            "sha256": known["sha256"],
+            "width": known["width"],
+            "height": known["height"],
+            "truth": {"labels": tuple(labels)},
+            "mask_ref": known.get("mask-ref", ""),
+            "group": known["group"],
+        }
     )

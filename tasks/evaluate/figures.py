@@ -25,6 +25,8 @@ from tasks.metrics.classification import (
 INK, GRID, ACCENT, SECOND = "#22303c", "#d8dee4", "#0b6e75", "#d9822b"
 PALETTE = ("#0b6e75", "#d9822b", "#6b4fa0", "#2f7d32", "#b3363e", "#3565a8", "#8a6d1f", "#777777", "#c2509a", "#4a9aa5")
 LEGEND_LABELS = 10
+LABEL_CHARACTERS = 24
+LINE_STYLES = ("-", "--", "-.", ":")
 PNG_DPI = 130
 _STYLE: Any = {
     "font.size": 10,
@@ -34,6 +36,8 @@ _STYLE: Any = {
     "axes.edgecolor": GRID,
     "xtick.color": INK,
     "ytick.color": INK,
+    # Labels are data: a dollar sign in one is no formula.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     # Without it, ids in SVG files are random and equal inputs give unequal bytes.
     "svg.hashsalt": "keeneye",
@@ -73,8 +77,9 @@ def confusion_figure(matrix: NDArray[np.int64], labels: Sequence[str]) -> Figure
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if share[row, column] > 0.6 else (INK if count else "#a9b4be")
         axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=11)
-    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    names = [_short(label) for label in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted (highest confidence)")
     axes.set_ylabel("true")
     axes.spines[:].set_visible(False)
@@ -93,10 +98,11 @@ def per_label_figure(metrics: ClassificationMetrics) -> Figure:
     if metrics.cross_validated:
         values = [metrics.cross_validated.per_label[name].f1 for name in names]
         axes.plot(values, places, "D", color=SECOND, markersize=7, label="f1, cross-validated", clip_on=False)
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, [_short(name) for name in names])
     axes.set_xlim(0.0, 1.0)
     _finish(axes, "", "")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=9)
+    axes.margins(y=0.02)
     return figure
 
 
@@ -106,7 +112,7 @@ def precision_recall_figure(truths: Truths, confidences: Confidences, labels: Se
     axes = figure.subplots()
     for index, label in _drawable(truths, labels):
         precision, recall, _ = precision_recall_curve(truths[:, index], confidences[:, index])
-        axes.step(recall, precision, where="post", color=PALETTE[index % len(PALETTE)], label=label)
+        axes.step(recall, precision, where="post", label=_short(label), **_stroke(index))
     _finish(axes, "recall", "precision")
     _legend(axes, "lower left", labels)
     return figure
@@ -120,8 +126,7 @@ def roc_figure(truths: Truths, confidences: Confidences, labels: Sequence[str]) 
     for index, label in _drawable(truths, labels):
         false_rate, true_rate, _ = roc_curve(truths[:, index], confidences[:, index])
         area = auc(false_rate, true_rate)
-        colour = PALETTE[index % len(PALETTE)]
-        axes.plot(false_rate, true_rate, color=colour, label=f"{label} ({area:.3f})")
+        axes.plot(false_rate, true_rate, label=f"{_short(label)} ({area:.3f})", **_stroke(index))
     _finish(axes, "false positive rate", "true positive rate")
     _legend(axes, "lower right", labels)
     return figure
@@ -142,6 +147,21 @@ def calibration_figure(truths: Truths, confidences: Confidences) -> Figure:
     return figure
 
 
+def _short(label: str) -> str:
+    # A leading underscore would hide a legend's entry.
+    shown = label if len(label) <= LABEL_CHARACTERS else f"{label[: LABEL_CHARACTERS - 1]}…"
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def _stroke(index: int) -> Any:  # noqa: ANN401 - keyword arguments of matplotlib's lines
+    # Curves often lie upon each other: later ones are thinner and broken, so that all stay visible.
+    return {
+        "color": PALETTE[index % len(PALETTE)],
+        "linestyle": LINE_STYLES[index % len(LINE_STYLES)],
+        "linewidth": max(1.4, 3.4 - 0.5 * index),
+    }
+
+
 def _drawable(truths: Truths, labels: Sequence[str]) -> list[tuple[int, str]]:
     # A curve needs images with the label and images without.
     return [(i, label) for i, label in enumerate(labels) if 0 < truths[:, i].sum() < len(truths)]
@@ -160,4 +180,4 @@ def _finish(axes: Axes, x: str, y: str) -> None:
 
 def _legend(axes: Axes, place: Any, labels: Sequence[str]) -> None:  # noqa: ANN401 - matplotlib's own literal
     if len(labels) <= LEGEND_LABELS:
-        axes.legend(loc=place, frameon=False, fontsize=8)
+        axes.legend(loc=place, frameon=False, fontsize=9)

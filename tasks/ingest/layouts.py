@@ -58,6 +58,7 @@ def list_source(root: Path) -> Listing:
     """
     findings: list[Finding] = []
     refs = sorted(_walk(root, findings))
+    findings.sort(key=lambda finding: (finding.source_ref, finding.code))
     layout = _recognise(refs)
     files, strays = _LISTERS[layout](refs)
     usable = [file for file in files if _has_valid_label(file, findings)]
@@ -71,31 +72,44 @@ def list_source(root: Path) -> Listing:
 
 
 def _walk(root: Path, findings: list[Finding]) -> Iterator[PurePosixPath]:
-    for folder, subfolders, names in os.walk(root):
+    def tell(error: OSError) -> None:
+        findings.append(_unreadable_finding(Path(error.filename), root, error))
+
+    for folder, subfolders, names in os.walk(root, onerror=tell):
         here = Path(folder)
         for name in list(subfolders):
             if name.startswith("."):
                 subfolders.remove(name)
             elif (here / name).is_symlink():
-                findings.append(_link_finding(here / name, root))
+                findings.append(_folder_link_finding(here / name, root))
         for name in names:
             path = here / name
             if name.startswith(".") or name == "Thumbs.db":
                 continue
-            if not _is_text(path.relative_to(root).as_posix()):
-                findings.append(_name_finding(path, root))
-            elif path.is_symlink() and not path.resolve().is_relative_to(root):
-                findings.append(_link_finding(path, root))
+            problem = _name_or_link_problem(path, root)
+            if problem:
+                findings.append(problem)
             elif path.is_file():
                 yield PurePosixPath(path.relative_to(root).as_posix())
 
 
+def _name_or_link_problem(path: Path, root: Path) -> Finding | None:
+    if not _is_text(path.relative_to(root).as_posix()):
+        return _name_finding(path, root)
+    if not path.is_symlink():
+        return None
+    if not Path(os.path.realpath(path)).is_relative_to(root):
+        return _link_finding(path, root)
+    return None if path.exists() else _dangling_finding(path, root)
+
+
 def _recognise(refs: list[PurePosixPath]) -> Layout:
-    tops = {ref.parts[0].lower() for ref in refs if len(ref.parts) > 1}
+    refs = [ref for ref in refs if ref.suffix.lower() in IMAGE_SUFFIXES]
+    tops = {ref.parts[0] for ref in refs if len(ref.parts) > 1}
     train_labels = {ref.parts[1] for ref in refs if len(ref.parts) > 2 and ref.parts[0] == "train"}
     if {"train", "test"} <= tops and (MASK_FOLDER in tops or train_labels == {"good"}):
         return "MVTec"
-    if tops and tops <= set(SPLIT_BY_FOLDER) and all(len(ref.parts) != 2 for ref in refs):
+    if tops and {top.lower() for top in tops} <= set(SPLIT_BY_FOLDER) and all(len(ref.parts) != 2 for ref in refs):
         return "split folders"
     return "class folders"
 
@@ -175,11 +189,31 @@ def _is_text(name: str) -> bool:
 
 
 def _name_finding(path: Path, root: Path) -> Finding:
-    shown = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
     message = "the file's name is not valid UTF-8; rename it"
-    return Finding(code="ERROR_INVALID_FILE_NAME", source_ref=shown, message=message)
+    return Finding(code="ERROR_INVALID_FILE_NAME", source_ref=_shown(path, root), message=message)
 
 
 def _link_finding(path: Path, root: Path) -> Finding:
     message = "the link leads out of the source, where nothing is read; copy its target into the source"
-    return Finding(code="ERROR_OUTSIDE_SOURCE", source_ref=path.relative_to(root).as_posix(), message=message)
+    return Finding(code="ERROR_OUTSIDE_SOURCE", source_ref=_shown(path, root), message=message)
+
+
+def _folder_link_finding(path: Path, root: Path) -> Finding:
+    if not Path(os.path.realpath(path)).is_relative_to(root):
+        return _link_finding(path, root)
+    message = "links to folders are not followed; the folder it leads to is read in its own place"
+    return Finding(code="WARNING_IGNORED_FILE", source_ref=_shown(path, root), message=message)
+
+
+def _dangling_finding(path: Path, root: Path) -> Finding:
+    message = "the link leads to no file; repair or remove it"
+    return Finding(code="ERROR_UNREADABLE_FILE", source_ref=_shown(path, root), message=message)
+
+
+def _unreadable_finding(path: Path, root: Path, error: OSError) -> Finding:
+    message = f"the folder cannot be read: {error.strerror}; change its permissions"
+    return Finding(code="ERROR_UNREADABLE_FILE", source_ref=_shown(path, root), message=message)
+
+
+def _shown(path: Path, root: Path) -> str:
+    return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")

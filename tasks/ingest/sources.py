@@ -53,10 +53,16 @@ def _local_folder(source: str) -> Path:
     scheme = _scheme(source)
     if scheme not in ("", "file"):
         raise RequestError(f"{source} has the scheme {scheme}://, which is not read; name a local folder or demo://")
-    folder = Path(unquote(urlsplit(source).path) if scheme else source).expanduser()
-    if not folder.exists():
+    try:
+        folder = Path(unquote(urlsplit(source).path) if scheme else source).expanduser()
+        exists, is_folder = folder.exists(), folder.is_dir()
+        str(folder.resolve()).encode("utf-8")
+    except (OSError, RuntimeError, ValueError) as error:
+        shown = source.encode("utf-8", "backslashreplace").decode("utf-8")
+        raise RequestError(f"{shown[:200]!r} cannot be used as a folder ({error}); name a folder of images") from error
+    if not exists:
         raise RequestError(f"there is no folder {folder} (seen from {Path.cwd()}); name a folder of images")
-    if not folder.is_dir():
+    if not is_folder:
         raise RequestError(f"{folder} is a file; name the folder that holds the images")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise RequestError(f"{folder} may not be read by this user; change its permissions or name another folder")

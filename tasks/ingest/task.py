@@ -44,16 +44,22 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
         findings = [finding for listing in listings for finding in listing.findings]
         findings += [finding for source in sources for finding in source.findings]
         write_findings(folder / FINDINGS_FILE, findings)
-        errors = [finding for finding in findings if finding.severity == "error"]
+        invalid = [
+            {finding.source_ref for finding in (*listing.findings, *source.findings) if finding.severity == "error"}
+            for listing, source in zip(listings, sources, strict=True)
+        ]
+        refused = [
+            {finding.source_ref for finding in listing.findings if finding.severity == "error"} for listing in listings
+        ]
         return IngestedImages(
             dataset_name=data.name or default_dataset_name(data.source),
             root=str(roots[0]),
             test_root=str(roots[1]) if len(roots) == 2 else "",
             layout=listings[0].layout,
             content_digest=digest_of(digests),
-            listed=sum(len(listing.files) for listing in listings),
+            listed=sum(len(listing.files) for listing in listings) + sum(map(len, refused)),
             usable=sum(len(source.entries) for source in sources),
-            invalid=len({finding.source_ref for finding in errors}),
+            invalid=sum(map(len, invalid)),
             findings=count_by_code(findings),
         )
 

@@ -9,6 +9,7 @@ from tasks.errors import DataError
 
 MIN_TRAINING_IMAGES_PER_LABEL = 2
 """Cross-validation needs one image to learn from and one to try on."""
+MIN_IMAGES_PER_LABEL = MIN_TRAINING_IMAGES_PER_LABEL + 1
 
 
 def divide(
@@ -54,7 +55,7 @@ def require_learnable(divided: Mapping[Split, Sequence[ImageEntry]]) -> None:
         )
     for label in labels:
         total = sum(counts[split][label] for split in SPLITS)
-        if counts["train"][label] < MIN_TRAINING_IMAGES_PER_LABEL:
+        if counts["train"][label] < MIN_TRAINING_IMAGES_PER_LABEL or total < MIN_IMAGES_PER_LABEL:
             raise DataError(
                 f"the label {label!r} has {_images(total)}, {counts['train'][label]} of them to train on; it needs "
                 f"{MIN_TRAINING_IMAGES_PER_LABEL} to train on and 1 to test: add images or remove the label"

@@ -19,13 +19,19 @@ STAGE_VERSION = "1"
 @engine.stage("build manifest")
 def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Manifest:
     """Write the train, validation and test manifests of a dataset version and enter it in the catalogue."""
-    made_from = digest_of([images.content_digest, images.key, data.split])
-    parent = home.catalogue.parent_for(images.dataset_name, data.split, made_from)
+    # With a test source of its own, other images are tested on: another line of descent.
+    scheme = f"{data.split}+test" if images.test_root else data.split
+    made_from = digest_of([images.content_digest, images.key, scheme])
+    parent = home.catalogue.parent_for(images.dataset_name, scheme, made_from)
     key = StageKey(
         stage="manifest",
         version=STAGE_VERSION,
-        inputs={"images": images.key, "parent": parent.digest if parent else ""},
-        config={"split": data.split, "name": images.dataset_name},
+        inputs={
+            "images": images.key,
+            "parent": parent.digest if parent else "",
+            "earlier": digest_of(parent.assignments) if parent else "",
+        },
+        config={"scheme": scheme, "name": images.dataset_name},
     )
 
     def make(folder: Path) -> Manifest:
@@ -38,10 +44,15 @@ def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Mani
         paths = {split: folder / f"{split}.manifest" for split in SPLITS}
         for split in SPLITS:
             write_manifest(paths[split], divided[split], class_ids, f"keeneye/{images.dataset_name}")
+        digest = manifests_digest(paths)
+        descends_from = parent.digest if parent else ""
+        if parent and parent.digest == digest:
+            # The same images from another place are the same version, not its child.
+            descends_from = parent.parent
         return Manifest(
             dataset_name=images.dataset_name,
-            dataset_digest=manifests_digest(paths),
-            parent_digest=parent.digest if parent else "",
+            dataset_digest=digest,
+            parent_digest=descends_from,
             roots=_roots(images),
             labels=tuple(labels),
             images=count_images(divided),
@@ -55,7 +66,7 @@ def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Mani
     home.catalogue.publish(
         DatasetVersion(
             name=record.dataset_name,
-            scheme=data.split,
+            scheme=scheme,
             digest=record.dataset_digest,
             parent=record.parent_digest,
             made_from=made_from,

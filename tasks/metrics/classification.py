@@ -92,7 +92,7 @@ def best_f1_threshold(truth: NDArray[np.bool_], confidence: NDArray[np.float64])
     f1 = 2.0 * hits / (given + truth.sum())
     below = np.append(ranked[1:], 0.0)
     gap = ranked - below
-    f1[gap <= 0.0] = -1.0
+    f1[:-1][gap[:-1] <= 0.0] = -1.0  # the last place is cut at 0 if need be, which gives the label to all
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
     widest = best[np.argmax(gap[best])]
     return float((ranked[widest] + below[widest]) / 2.0)
@@ -125,8 +125,8 @@ def measure_given(
 
 
 def macro(per_label: Mapping[str, LabelMetrics], figure: str) -> float:
-    """Unweighted mean over labels of `precision`, `recall` or `f1`."""
-    return float(np.mean([getattr(metrics, figure) for metrics in per_label.values()]))
+    """Unweighted mean of `precision`, `recall` or `f1` over the labels that some image carries."""
+    return float(np.mean([getattr(metrics, figure) for metrics in per_label.values() if metrics.support] or [0.0]))
 
 
 def accuracy(truths: Truths, confidences: Confidences) -> float:

@@ -77,6 +77,8 @@ def _provenance(
         "Parent version": manifest.parent_digest or "none, this is the first",
         "Bundle digest": model.bundle_digest,
         "Run key": version.run_key,
+        "Input size": f"{model.input_size} pixels square",
+        "Seed": str(model.seed),
         "Regularisation strength": f"{model.strength:g}",
         "Difference of bundle and trained model": f"{model.parity_difference:.1e}",
         "Keeneye": installed_version("keeneye"),

@@ -7,6 +7,7 @@ its size, so an entry without a marker, or with a file cut short, does not exist
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 
 MARKER_NAME = "_complete.json"
 RECORD_NAME = "record.json"
+_UNFINISHED_NAME = re.compile(r".+-[0-9a-f]{16}-([0-9]{1,9})-[0-9a-f]{8}")
 
 R = TypeVar("R", bound="StageRecord")
 
@@ -123,33 +125,41 @@ class ContentStore:
         """Remove what killed processes of this machine left unfinished; return the removed names."""
         removed = []
         for folder in sorted(self._unfinished.glob("*-*-*-*")):
-            if not _is_alive(int(folder.name.split("-")[-2])):
+            named = _UNFINISHED_NAME.fullmatch(folder.name)
+            if named and not _is_alive(int(named[1])):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(folder.name)
         return removed
 
-    @staticmethod
-    def _publish(folder: Path, target: Path) -> None:
-        if _is_complete(target):
-            return
+    def _publish(self, folder: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        try:
-            folder.rename(target)
-        except OSError:
-            if not _is_complete(target):
-                raise
+        for _ in range(2):
+            try:
+                folder.rename(target)  # fails when the place is taken, so a finished entry is never removed
+                return
+            except OSError:
+                if _is_complete(target):
+                    return
+                if not target.exists():
+                    raise
+            damaged = folder.with_name(f"{folder.name[:-8]}{uuid.uuid4().hex[:8]}")
+            target.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+        folder.rename(target)
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small text file so that a reader sees the old or the new content, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_marker(folder: Path) -> None:
@@ -166,7 +176,7 @@ def _is_complete(path: Path) -> bool:
     try:
         sizes = json.loads((path / MARKER_NAME).read_text(encoding="utf-8"))
         return all((path / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return False
 
 

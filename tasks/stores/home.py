@@ -1,6 +1,9 @@
 """Where one Keeneye keeps its things on this machine: a folder, and the addresses of MLflow."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +34,17 @@ class Home:
     def from_environment(cls) -> "Home":
         """Read `KEENEYE_HOME` (default `./.keeneye`), `MLFLOW_TRACKING_URI` and `MLFLOW_REGISTRY_URI`."""
         root = Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
-        tracking_uri = os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}"
-        return cls(root, tracking_uri, os.environ.get(REGISTRY_VARIABLE) or tracking_uri)
+        tracking_uri = _absolute(os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{root / 'mlflow.db'}")
+        return cls(root, tracking_uri, _absolute(os.environ.get(REGISTRY_VARIABLE) or tracking_uri))
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold a lock among the processes of this home; the system lets go of it when a process dies."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     @property
     def store(self) -> ContentStore:
@@ -53,3 +65,10 @@ class Home:
     def reports_path(self) -> Path:
         """Where reports are left for people, one folder per model and version."""
         return self.root / "reports"
+
+
+def _absolute(uri: str) -> str:
+    scheme, separator, path = uri.partition(":///")
+    if scheme == "sqlite" and path and not path.startswith("/"):
+        return f"{scheme}{separator}{Path(path).resolve()}"
+    return uri

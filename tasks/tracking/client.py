@@ -30,8 +30,9 @@ def connect(home: Home) -> MlflowClient:
     """
     home.root.mkdir(parents=True, exist_ok=True)
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with answered(home), _unchanged(os.environ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # Two processes that make the embedded database at once break each other's migrations.
+    with home.lock("mlflow"), answered(home), _unchanged(os.environ):
         mlflow.set_tracking_uri(home.tracking_uri)
         mlflow.set_registry_uri(home.registry_uri)
         client = MlflowClient(home.tracking_uri, home.registry_uri)

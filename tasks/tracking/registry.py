@@ -1,10 +1,8 @@
 """The model registry: versions of registered models, their tags and aliases, and the bundle behind a version."""
 
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -102,7 +100,7 @@ class Registry:
             example: an image file, for the model's input example.
             tags: of the version, set together with its creation.
         """
-        with self._one_at_a_time(name):
+        with self._home.lock(f"register-{name}"):
             known = self.version_of_key(name, run_key)
             if known:
                 return known
@@ -166,15 +164,6 @@ class Registry:
         aliases = self._client.get_registered_model(found.name).aliases
         mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
         return VersionInfo(found.name, str(found.version), found.run_id, dict(found.tags), mine)
-
-    @contextmanager
-    def _one_at_a_time(self, name: str) -> Iterator[None]:
-        # The system lets go of the lock when the process dies, however it dies.
-        folder = self._home.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"register-{name}").open("w") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
 
 
 def _serving_code(scratch: Path) -> Path:

@@ -65,8 +65,8 @@ class Run:
             # MLflow warns that counts are integers and that a path is a path.
             warnings.simplefilter("ignore", UserWarning)
             dataset = mlflow.data.from_pandas(pd.DataFrame(rows), source=source, name=name, digest=digest[:36])
-        with answered(self._home), mlflow.start_run(run_id=self.run_id):
-            mlflow.log_input(dataset, context=context)
+            with answered(self._home), mlflow.start_run(run_id=self.run_id):
+                mlflow.log_input(dataset, context=context)
 
     def mark_logged(self) -> None:
         """Say that all was logged."""
@@ -83,15 +83,9 @@ class Run:
 def run_of_key(home: Home, experiment: str, run_key: str, name: str) -> Iterator[Run]:
     """Open the run of a key, making it at first use; FINISHED at the end, FAILED when an exception passes."""
     client = connect(home)
-    with answered(home):
+    with home.lock("runs"), answered(home):
         experiment_id = _experiment_id(home, client, experiment)
-        found = client.search_runs([experiment_id], f"tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1)
-        if found:
-            run_id = found[0].info.run_id
-            client.update_run(run_id, status="RUNNING")
-        else:
-            tags = {RUN_KEY_TAG: run_key, "mlflow.runName": name}
-            run_id = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        run_id = _found_or_created(client, experiment_id, run_key, name)
     try:
         yield Run(home, client, run_id, experiment_id)
     except BaseException:
@@ -105,6 +99,15 @@ def log_report(home: Home, run_id: str, report: Path) -> None:
     client = connect(home)
     with answered(home):
         client.log_artifact(run_id, str(report))
+
+
+def _found_or_created(client: MlflowClient, experiment_id: str, run_key: str, name: str) -> str:
+    found = client.search_runs([experiment_id], f"tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1)
+    if found:
+        client.update_run(found[0].info.run_id, status="RUNNING")
+        return str(found[0].info.run_id)
+    created = client.create_run(experiment_id, tags={RUN_KEY_TAG: run_key}, run_name=name)
+    return str(created.info.run_id)
 
 
 def _experiment_id(home: Home, client: MlflowClient, name: str) -> str:

@@ -16,6 +16,8 @@ class TrainedModel(StageRecord, frozen=True):
     Attributes:
         entry_path: the store entry that holds the bundle.
         bundle_digest: digest of the bundle.
+        input_size: side of the square the network sees (pixels).
+        seed: of everything random.
         strength: the chosen inverse regularisation.
         cross_validated: the k-fold estimate over training and validation images.
         parity_difference: largest difference of a confidence between the bundle and its pieces.
@@ -23,6 +25,8 @@ class TrainedModel(StageRecord, frozen=True):
 
     entry_path: str = ""
     bundle_digest: str
+    input_size: int
+    seed: int
     strength: float
     cross_validated: CrossValidated
     parity_difference: float

@@ -83,7 +83,12 @@ def train_model(
             head.probabilities(features[: len(sample)]),
         )
         return TrainedModel(
-            bundle_digest=digest, strength=head.strength, cross_validated=estimate, parity_difference=difference
+            bundle_digest=digest,
+            input_size=training.input_size,
+            seed=training.seed,
+            strength=head.strength,
+            cross_validated=estimate,
+            parity_difference=difference,
         )
 
     record, path = home.store.reuse_or_make(key, TrainedModel, make)

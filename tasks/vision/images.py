@@ -6,12 +6,14 @@ field, gives the same JPEG pixels, refuses truncated files and knows palettes, a
 
 import io
 import struct
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+# Pillow's own limit cannot be set per call; the limit here is the caller's, checked before any pixel is decoded.
+Image.MAX_IMAGE_PIXELS = None
 
 RgbImage = NDArray[np.uint8]
 """Height x width x 3, red first, 0 to 255."""
@@ -28,6 +30,15 @@ MAX_MEGAPIXELS = 100.0
 """What Ground Truth accepts at most; a decoded image then takes 300 MB."""
 
 _DECODE_FAILURES = (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError)
+_UPRIGHT_BY_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(Exception):
@@ -80,24 +91,27 @@ def decode_rgb(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> RgbIma
             raise ImageError(
                 "ERROR_TRUNCATED_IMAGE", f"the {image.format} file is cut short or damaged: {error}"
             ) from error
-        upright = ImageOps.exif_transpose(image)
-        return np.ascontiguousarray(_to_rgb(upright))
+        return np.ascontiguousarray(_to_rgb(_upright(image)))
 
 
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("ERROR_EMPTY_FILE", "the file has no bytes")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images from the header; the limit here is ours and is checked by the callers.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=list(SUFFIXES_BY_FORMAT))
-    except Image.DecompressionBombError as error:
-        raise ImageError("ERROR_INVALID_IMAGE_DIMENSION", str(error)) from error
+        return Image.open(io.BytesIO(data), formats=list(SUFFIXES_BY_FORMAT))
     except UnidentifiedImageError as error:
         raise ImageError("ERROR_INVALID_IMAGE", f"the content is none of {', '.join(SUFFIXES_BY_FORMAT)}") from error
     except _DECODE_FAILURES as error:
         raise ImageError("ERROR_INVALID_IMAGE", f"the header cannot be read: {error}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (*_DECODE_FAILURES, TypeError, KeyError):
+        return image  # damaged metadata says nothing; the pixels are whole
+    method = _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> RgbImage:

@@ -1,0 +1,87 @@
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.dataset.findings import Finding, count_by_code, read_findings, write_findings
+
+CODES = st.sampled_from(["ERROR_EMPTY_FILE", "ERROR_INVALID_IMAGE", "WARNING_DUPLICATE_IMAGE", "WARNING_IGNORED_FILE"])
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+FINDINGS = st.lists(st.builds(Finding, code=CODES, source_ref=TEXTS, message=TEXTS), max_size=8)
+
+
+def finding(code: str, source_ref: str = "a/1.png", message: str = "why") -> Finding:
+    return Finding(code=code, source_ref=source_ref, message=message)
+
+
+def placed(item: Finding) -> tuple[str, str, str]:
+    return item.source_ref, item.code, item.message
+
+
+@settings(deadline=None)
+@given(FINDINGS)
+@example([finding("ERROR_EMPTY_FILE", "a/line\u2028break.png")])
+@example([finding("ERROR_EMPTY_FILE", "a/next\x85line.png"), finding("ERROR_EMPTY_FILE", "a/\x1c\x1d\x1e.png")])
+def test_round_trip(findings: list[Finding]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "findings.jsonl"
+        write_findings(path, findings)
+        assert sorted(map(placed, read_findings(path))) == sorted(map(placed, findings))
+
+
+@settings(deadline=None)
+@given(st.data(), FINDINGS)
+def test_order_does_not_change_the_bytes(data: st.DataObject, findings: list[Finding]) -> None:
+    shuffled = data.draw(st.permutations(findings))
+    with TemporaryDirectory() as folder:
+        one, other = Path(folder) / "one", Path(folder) / "other"
+        write_findings(one, findings)
+        write_findings(other, shuffled)
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_findings_are_sorted_by_place_and_code(tmp_path: Path) -> None:
+    path = tmp_path / "findings.jsonl"
+    write_findings(path, [finding("WARNING_B", "b"), finding("WARNING_C", "a"), finding("ERROR_A", "a")])
+    assert [(item.source_ref, item.code) for item in read_findings(path)] == [
+        ("a", "ERROR_A"),
+        ("a", "WARNING_C"),
+        ("b", "WARNING_B"),
+    ]
+
+
+def test_no_findings_make_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "findings.jsonl"
+    write_findings(path, [])
+    assert path.read_bytes() == b""
+    assert read_findings(path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "severity"),
+    [("ERROR_EMPTY_FILE", "error"), ("WARNING_IGNORED_FILE", "warning"), ("WARNING_ERROR_", "warning")],
+)
+def test_severity_comes_from_the_code(code: str, severity: str) -> None:
+    assert finding(code).severity == severity
+
+
+@pytest.mark.parametrize(
+    ("codes", "counts"),
+    [
+        pytest.param([], {}, id="none"),
+        pytest.param(["B", "A", "B"], {"A": 1, "B": 2}, id="some"),
+    ],
+)
+def test_count_by_code(codes: list[str], counts: dict[str, int]) -> None:
+    counted = count_by_code(finding(code) for code in codes)
+    assert list(counted.items()) == list(counts.items())
+
+
+def test_findings_are_frozen_and_strict() -> None:
+    with pytest.raises(ValidationError):
+        Finding(code="ERROR_X", source_ref="a", message="m", place=3)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        finding("ERROR_X").code = "ERROR_Y"  # type: ignore[misc]

@@ -1,0 +1,225 @@
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tasks.dataset.entries import ImageEntry, Split
+from tasks.dataset.truth import Truth
+from tasks.ingest.checks import ImageLimits, check_file, check_files, drop_duplicates
+from tasks.ingest.layouts import ListedFile
+from tests.makers import image_bytes, jpeg_bytes, paint_class_folders, paint_shape, png_bytes
+
+LIMITS = ImageLimits(min_side_pixels=32, max_megapixels=1.0, max_file_megabytes=1.0)
+PICTURE = paint_shape("round", 48)
+PNG = png_bytes(PICTURE)
+
+
+def put(root: Path, name: str, data: bytes) -> ListedFile:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return ListedFile(name, Path(name).parts[0])
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+BAD = {
+    "empty": (b"", "ERROR_EMPTY_FILE"),
+    "text": (b"This is text.\n", "ERROR_INVALID_IMAGE"),
+    "cut in half": (PNG[: len(PNG) // 2], "ERROR_TRUNCATED_IMAGE"),
+    "too narrow": (png_bytes(noise(200, 31)), "ERROR_INVALID_IMAGE_DIMENSION"),
+    "too low": (png_bytes(noise(31, 200)), "ERROR_INVALID_IMAGE_DIMENSION"),
+    "one pixel": (png_bytes(noise(1, 1)), "ERROR_INVALID_IMAGE_DIMENSION"),
+    "too many pixels": (jpeg_bytes(noise(1000, 1001), quality=20), "ERROR_INVALID_IMAGE_DIMENSION"),
+    "too many bytes": (png_bytes(noise(600, 600)), "ERROR_FILE_TOO_LARGE"),
+    "32 bits a channel": (
+        image_bytes(Image.fromarray(PICTURE[:, :, 0].astype(np.float32)), "TIFF"),
+        "ERROR_INVALID_IMAGE",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_file_is_one_error(tmp_path: Path, name: str) -> None:
+    data, code = BAD[name]
+    checked = check_file(tmp_path, put(tmp_path, "a/1.png", data), LIMITS)
+    assert checked.entry is None
+    assert [(finding.code, finding.source_ref) for finding in checked.findings] == [(code, "a/1.png")]
+    assert checked.findings[0].message
+
+
+def test_missing_file_is_unreadable(tmp_path: Path) -> None:
+    checked = check_file(tmp_path, ListedFile("a/gone.png", "a"), LIMITS)
+    assert checked.entry is None
+    assert [finding.code for finding in checked.findings] == ["ERROR_UNREADABLE_FILE"]
+
+
+def test_file_that_may_not_be_read_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path, "a/1.png", PNG)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    checked = check_file(tmp_path, file, LIMITS)
+    assert [finding.code for finding in checked.findings] == ["ERROR_UNREADABLE_FILE"]
+
+
+def test_too_large_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path, "a/1.png", BAD["too many bytes"][0])
+    read: list[Path] = []
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or b"")
+    assert check_file(tmp_path, file, LIMITS).entry is None
+    assert read == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "usable"),
+    [
+        pytest.param(ImageLimits(48, 48 * 48 / 1e6, len(PNG) / 1e6), True, id="exactly at every limit"),
+        pytest.param(ImageLimits(49, 1.0, 1.0), False, id="one pixel too small"),
+        pytest.param(ImageLimits(1, 47 * 48 / 1e6, 1.0), False, id="some pixels too many"),
+        pytest.param(ImageLimits(1, 1.0, (len(PNG) - 1) / 1e6), False, id="one byte too many"),
+    ],
+)
+def test_limits(tmp_path: Path, limits: ImageLimits, usable: bool) -> None:
+    checked = check_file(tmp_path, put(tmp_path, "a/1.png", PNG), limits)
+    assert (checked.entry is not None) == usable
+    assert len(checked.findings) == (0 if usable else 1)
+
+
+def test_usable_file_becomes_an_entry(tmp_path: Path) -> None:
+    file = replace(put(tmp_path, "a/deep/1.png", PNG), given_split="test", mask_ref="ground_truth/a/1.png")
+    digest = hashlib.sha256(PNG).hexdigest()
+    assert check_file(tmp_path, file, LIMITS).entry == ImageEntry(
+        "a/deep/1.png", digest, 48, 48, Truth(("a",)), "ground_truth/a/1.png", "test", digest
+    )
+
+
+def test_size_of_an_entry_is_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    checked = check_file(tmp_path, put(tmp_path, "a/1.jpg", jpeg_bytes(noise(40, 60), exif=exif)), LIMITS)
+    assert checked.entry is not None
+    assert (checked.entry.width, checked.entry.height) == (40, 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "wrong"),
+    [
+        pytest.param("a/1.png", jpeg_bytes(PICTURE), True, id="JPEG named png"),
+        pytest.param("a/1.JPG", PNG, True, id="PNG named JPG"),
+        pytest.param("a/1.PNG", PNG, False, id="upper case"),
+        pytest.param("a/1.jpeg", jpeg_bytes(PICTURE), False, id="jpeg"),
+        pytest.param("a/1.tif", image_bytes(Image.fromarray(PICTURE), "TIFF"), False, id="tif"),
+    ],
+)
+def test_wrongly_named_file_is_used_with_a_warning(tmp_path: Path, name: str, data: bytes, wrong: bool) -> None:
+    checked = check_file(tmp_path, put(tmp_path, name, data), LIMITS)
+    assert checked.entry is not None
+    assert [finding.code for finding in checked.findings] == (["WARNING_WRONG_SUFFIX"] if wrong else [])
+
+
+def test_damaged_exif_does_not_stop_the_checks(tmp_path: Path) -> None:
+    files = [put(tmp_path, "a/1.png", png_bytes(PICTURE, exif=b"garbage")), put(tmp_path, "a/2.png", PNG)]
+    entries, _ = check_files(tmp_path, files, LIMITS, lambda done, total: None)
+    assert "a/2.png" in [entry.source_ref for entry in entries]
+
+
+def test_all_files_are_reported_in_turn(tmp_path: Path) -> None:
+    paint_class_folders(tmp_path, images_per_label=9)
+    put(tmp_path, "round/bad.png", b"")
+    files = [ListedFile(p.relative_to(tmp_path).as_posix(), p.parent.name) for p in tmp_path.rglob("*.png")]
+    told: list[tuple[int, int]] = []
+    entries, findings = check_files(tmp_path, files, LIMITS, lambda done, total: told.append((done, total)))
+    assert told == [(number, 19) for number in range(1, 20)]
+    assert [entry.source_ref for entry in entries] == sorted(entry.source_ref for entry in entries)
+    assert len(entries) == 18
+    assert [finding.code for finding in findings] == ["ERROR_EMPTY_FILE"]
+
+
+def test_no_files_are_no_entries(tmp_path: Path) -> None:
+    assert check_files(tmp_path, [], LIMITS, lambda done, total: None) == ([], [])
+
+
+# Duplicates
+
+
+def entry(source_ref: str, content: str, given_split: Split | str = "") -> ImageEntry:
+    return ImageEntry(source_ref, content, 48, 48, Truth((source_ref.split("/")[-2],)), "", given_split, content)  # type: ignore[arg-type]
+
+
+DUPLICATES: dict[str, tuple[list[ImageEntry], list[str], dict[str, str]]] = {
+    "none": ([], [], {}),
+    "one": ([entry("a/1", "x")], ["a/1"], {}),
+    "all different": ([entry("b/1", "y"), entry("a/1", "x")], ["a/1", "b/1"], {}),
+    "first name stays": (
+        [entry("a/3", "x"), entry("a/1", "x"), entry("a/2", "x")],
+        ["a/1"],
+        {"a/2": "WARNING_DUPLICATE_IMAGE", "a/3": "WARNING_DUPLICATE_IMAGE"},
+    ),
+    "conflicting labels": (
+        [entry("a/1", "x"), entry("b/1", "x"), entry("b/2", "y")],
+        ["b/2"],
+        {"a/1": "WARNING_CONFLICTING_LABELS", "b/1": "WARNING_CONFLICTING_LABELS"},
+    ),
+    "two equal and one in conflict": (
+        [entry("a/1", "x"), entry("a/2", "x"), entry("b/1", "x")],
+        [],
+        dict.fromkeys(["a/1", "a/2", "b/1"], "WARNING_CONFLICTING_LABELS"),
+    ),
+    "the tested one stays": (
+        [entry("atrain/a/1", "x", "train"), entry("test/a/9", "x", "test"), entry("val/a/1", "x", "validation")],
+        ["test/a/9"],
+        {"atrain/a/1": "WARNING_DUPLICATE_IMAGE", "val/a/1": "WARNING_DUPLICATE_IMAGE"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DUPLICATES)
+def test_duplicates(name: str) -> None:
+    entries, kept_refs, codes = DUPLICATES[name]
+    kept, findings = drop_duplicates(entries)
+    assert [item.source_ref for item in kept] == kept_refs
+    assert {finding.source_ref: finding.code for finding in findings} == codes
+    assert len(findings) == len(codes)
+
+
+def test_messages_name_the_others() -> None:
+    _, findings = drop_duplicates([entry("a/1", "x"), entry("b/1", "x"), entry("c/1", "z"), entry("c/2", "z")])
+    messages = {finding.source_ref: finding.message for finding in findings}
+    assert "b/1 (b)" in messages["a/1"]
+    assert "a/1 (a)" in messages["b/1"]
+    assert "c/1" in messages["c/2"]
+
+
+@settings(deadline=None)
+@given(st.data(), st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4)), max_size=12))
+def test_nothing_is_lost_or_told_twice_and_order_does_not_matter(
+    data: st.DataObject, contents: list[tuple[str, int]]
+) -> None:
+    entries = [entry(f"{label}/{place:02d}", f"x{content}") for place, (label, content) in enumerate(contents)]
+    kept, findings = drop_duplicates(entries)
+    told = [finding.source_ref for finding in findings]
+    assert sorted([item.source_ref for item in kept] + told) == sorted(item.source_ref for item in entries)
+    assert len({item.sha256 for item in kept}) == len(kept)
+    again, findings_again = drop_duplicates(data.draw(st.permutations(entries)))
+    assert again == kept
+    assert sorted(told) == sorted(finding.source_ref for finding in findings_again)
+
+
+@pytest.mark.parametrize("change", [lambda data: data, lambda data: data + b"\0"], ids=["same bytes", "one byte more"])
+def test_only_equal_bytes_are_duplicates(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    jpeg = jpeg_bytes(PICTURE)
+    files = [put(tmp_path, "a/1.jpg", jpeg), put(tmp_path, "a/2.jpg", change(jpeg))]
+    entries, findings = check_files(tmp_path, files, LIMITS, lambda done, total: None)
+    assert len(entries) + len(findings) == 2
+    assert len(entries) == (1 if change(jpeg) == jpeg else 2)

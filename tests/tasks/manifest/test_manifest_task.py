@@ -1,0 +1,224 @@
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flows.config import DataConfig
+from tasks.dataset.entries import SPLITS
+from tasks.dataset.ground_truth import read_manifest
+from tasks.errors import DataError
+from tasks.ingest.task import ingest_images
+from tasks.manifest.records import Manifest
+from tasks.manifest.task import build_manifest
+from tasks.stores.home import Home
+from tests.makers import paint_class_folders, paint_mvtec, paint_split_folders
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home", "sqlite:///unused.db", "sqlite:///unused.db")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return paint_class_folders(tmp_path / "parts", images_per_label=20)
+
+
+def manifest(home: Home, source: Path, **options: object) -> Manifest:
+    data = DataConfig(source=str(source), **options)  # type: ignore[arg-type]
+    return build_manifest.fn(home, ingest_images.fn(home, data), data)
+
+
+def bytes_of(record: Manifest) -> dict[str, bytes]:
+    return {split: record.manifest_path(split).read_bytes() for split in SPLITS}
+
+
+def splits_of(record: Manifest) -> dict[str, str]:
+    return {entry.sha256: split for split in SPLITS for entry in read_manifest(record.manifest_path(split))}
+
+
+def test_manifests_of_a_folder(home: Home, source: Path) -> None:
+    record = manifest(home, source)
+    assert record.labels == ("round", "square")
+    assert record.images == {
+        "train": {"round": 14, "square": 14},
+        "validation": {"round": 3, "square": 3},
+        "test": {"round": 3, "square": 3},
+    }
+    assert record.roots == dict.fromkeys(SPLITS, str(source.resolve()))
+    assert (record.dataset_name, record.parent_digest, record.reused) == ("parts", "", False)
+    refs = [entry.source_ref for split in SPLITS for entry in read_manifest(record.manifest_path(split))]
+    assert sorted(refs) == sorted(path.relative_to(source).as_posix() for path in source.rglob("*.png"))
+    line = json.loads(record.manifest_path("train").read_text().splitlines()[0])
+    assert (line["label"], line["label-metadata"]["class-name"]) == (0, "round")
+    assert line["label-metadata"]["job-name"] == "keeneye/parts"
+
+
+def test_same_again_is_the_same_version_and_reused(home: Home, source: Path) -> None:
+    first, second = manifest(home, source), manifest(home, source)
+    same = {"seconds": 0.0, "reused": False}
+    assert second.reused
+    assert second.model_copy(update=same) == first.model_copy(update=same)
+
+
+def test_same_input_gives_the_same_bytes_elsewhere(home: Home, source: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(source, tmp_path / "elsewhere" / "parts"))
+    other = manifest(Home(tmp_path / "other", "sqlite:///x", "sqlite:///x"), copied)
+    first = manifest(home, source)
+    assert bytes_of(first) == bytes_of(other)
+    assert first.dataset_digest == other.dataset_digest
+
+
+def test_version_does_not_descend_from_itself(home: Home, source: Path, tmp_path: Path) -> None:
+    first = manifest(home, source)
+    moved = source.rename(tmp_path / "moved")
+    second = manifest(home, moved, name="parts")
+    assert second.dataset_digest == first.dataset_digest
+    assert second.parent_digest != second.dataset_digest
+
+
+@pytest.mark.parametrize("scheme", ["70/15/15", "80/20"])
+def test_added_images_move_none_and_each_label_keeps_its_share(home: Home, source: Path, scheme: str) -> None:
+    first = manifest(home, source, split=scheme)
+    paint_class_folders(source / "round", {"later": 20}, seed=5)
+    paint_class_folders(source, {"ring": 10}, seed=6)
+    second = manifest(home, source, split=scheme)
+    before, after = splits_of(first), splits_of(second)
+    assert {digest: after[digest] for digest in before} == before
+    assert second.parent_digest == first.dataset_digest
+    assert second.images["test"] == (
+        {"ring": 2, "round": 6, "square": 3} if scheme == "70/15/15" else {"ring": 2, "round": 8, "square": 4}
+    )
+    assert sum(second.images["train"].values()) == (49 if scheme == "70/15/15" else 56)
+
+
+def test_removed_images_return_to_their_split(home: Home, source: Path, tmp_path: Path) -> None:
+    first = splits_of(manifest(home, source))
+    away = tmp_path / "away"
+    away.mkdir()
+    for path in sorted((source / "round").glob("*.png"))[:10]:
+        path.rename(away / path.name)
+    without = splits_of(manifest(home, source))
+    for path in away.glob("*.png"):
+        path.rename(source / "round" / path.name)
+    again = splits_of(manifest(home, source))
+    assert len(without) == 30
+    assert without == {digest: first[digest] for digest in without}
+    assert again == first
+
+
+def test_renamed_and_relabelled_images_keep_their_split(home: Home, source: Path) -> None:
+    first = splits_of(manifest(home, source))
+    (source / "round").rename(source / "circle")
+    for path in sorted((source / "square").glob("*.png")):
+        path.rename(path.with_name(f"new-{path.name}"))
+    second = manifest(home, source)
+    assert splits_of(second) == first
+    assert second.labels == ("circle", "square")
+
+
+def test_two_sources_in_turn_agree_on_every_shared_image(home: Home, source: Path, tmp_path: Path) -> None:
+    larger = Path(shutil.copytree(source, tmp_path / "larger"))
+    paint_class_folders(larger / "square", {"more": 15}, seed=9)
+    known: dict[str, str] = {}
+    for folder in (source, larger, source, larger, larger, source):
+        splits = splits_of(manifest(home, folder, name="parts"))
+        assert {digest: known.get(digest, split) for digest, split in splits.items()} == splits
+        known |= splits
+
+
+def test_version_made_but_never_published_does_not_move_images(
+    home: Home, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A run killed between store and catalogue leaves a manifest that the lineage does not know.
+    first = manifest(home, source, name="parts")
+    larger = Path(shutil.copytree(source, tmp_path / "larger"))
+    paint_class_folders(larger / "round", {"more": 3}, seed=9)
+    largest = Path(shutil.copytree(larger, tmp_path / "largest"))
+    paint_class_folders(largest / "round", {"most": 40}, seed=10)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.dataset.versions.DatasetCatalogue.publish", lambda *_: None)
+        manifest(home, larger, name="parts")
+    known = splits_of(manifest(home, largest, name="parts"))
+    assert splits_of(manifest(home, source, name="parts")) == splits_of(first)
+    later = splits_of(manifest(home, larger, name="parts"))
+    assert later == {digest: known[digest] for digest in later}
+
+
+def test_schemes_have_lines_of_their_own(home: Home, source: Path) -> None:
+    assert manifest(home, source).parent_digest == ""
+    other = manifest(home, source, split="80/20")
+    assert other.parent_digest == ""
+    assert other.images["validation"] == {}
+
+
+def test_given_splits(home: Home, tmp_path: Path) -> None:
+    record = manifest(home, paint_split_folders(tmp_path / "given"), split="given")
+    assert {split: sum(record.images[split].values()) for split in SPLITS} == {"train": 12, "validation": 4, "test": 4}
+
+
+def test_given_without_split_folders_is_a_data_error(home: Home, source: Path) -> None:
+    with pytest.raises(DataError, match="given"):
+        manifest(home, source, split="given")
+    assert home.catalogue.latest("parts", "given") is None
+
+
+def test_separate_test_source(home: Home, source: Path, tmp_path: Path) -> None:
+    tested = paint_class_folders(tmp_path / "tested", images_per_label=5, seed=3)
+    record = manifest(home, source, test_source=str(tested))
+    assert record.images["test"] == {"round": 5, "square": 5}
+    assert sum(record.images["train"].values()) + sum(record.images["validation"].values()) == 40
+    assert record.roots["test"] == str(tested.resolve())
+    assert record.roots["train"] == str(source.resolve())
+    for entry in read_manifest(record.manifest_path("test")):
+        assert (Path(record.roots["test"]) / entry.source_ref).is_file()
+
+
+def test_test_source_and_source_never_share_an_image(home: Home, source: Path, tmp_path: Path) -> None:
+    tested = Path(shutil.copytree(source, tmp_path / "tested"))
+    for path in sorted(tested.rglob("*.png"))[::2]:
+        path.unlink()
+    record = manifest(home, source, test_source=str(tested))
+    counts = Counter(entry.sha256 for split in SPLITS for entry in read_manifest(record.manifest_path(split)))
+    assert max(counts.values()) == 1
+    assert sum(record.images["test"].values()) == 20
+
+
+def test_masks_stand_in_the_manifests(home: Home, tmp_path: Path) -> None:
+    record = manifest(home, paint_mvtec(tmp_path / "mvtec"))
+    masks = [entry.mask_ref for split in SPLITS for entry in read_manifest(record.manifest_path(split))]
+    assert sum(bool(mask) for mask in masks) == 12
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        pytest.param({"round": 5}, "needs two labels", id="one label"),
+        pytest.param({"round": 5, "square": 1}, "'square' has 1 image", id="label with one image"),
+        pytest.param({"round": 1, "square": 1}, "'round' has 1 image", id="two labels of one image"),
+        pytest.param({"round": 2, "square": 2}, "and 1 to test", id="too few to test on"),
+    ],
+)
+def test_too_few_images_are_one_sentence(home: Home, tmp_path: Path, counts: dict[str, int], words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        manifest(home, paint_class_folders(tmp_path / "few", counts))
+    assert "\n" not in str(caught.value)
+    assert home.store.entries_of("manifest") == []
+    assert home.catalogue.latest("few", "70/15/15") is None
+
+
+def test_nothing_usable_is_one_sentence(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "a" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match="no usable image is left"):
+        manifest(home, tmp_path / "bad", max_invalid_fraction=1.0)
+
+
+def test_version_is_in_the_catalogue(home: Home, source: Path) -> None:
+    record = manifest(home, source)
+    version = home.catalogue.latest("parts", "70/15/15")
+    assert version is not None
+    assert version.digest == record.dataset_digest
+    assert version.assignments == splits_of(record)
