@@ -83,7 +83,7 @@ class TrainingConfig(Group):
     """How the model learns."""
 
     input_size: int = Field(
-        default=224,
+        default=320,
         ge=64,
         le=1024,
         multiple_of=32,
