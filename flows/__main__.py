@@ -11,8 +11,9 @@ import json
 import operator
 import os
 import sys
+import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,12 +23,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticBaseSettingsSource
 
 from flows.config import TrainConfig
-from tasks.errors import KeeneyeError, RequestError
+from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
 from tasks.ingest.sources import require_source
 from tasks.stores.home import Home
 
-EXIT_DONE, EXIT_NO = 0, 1
+EXIT_DONE, EXIT_NO, EXIT_INTERRUPTED = 0, 1, 130
 LIST_ITEMS_SHOWN = 8
+MAX_SENTENCE_CHARACTERS = 500
+SERVER_LIBRARIES = ("httpx", "httpcore", "prefect", "requests", "sqlalchemy", "websockets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         result = _run(command, config)
     except KeeneyeError as error:
         sys.exit(_refuse(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("keeneye: stopped; the same command goes on where it was\n")
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        sys.exit(_refuse(_unexpected(error)))
     sys.stdout.write(result.model_dump_json() + "\n")
     sys.exit(EXIT_NO if result.status == "rejected" else EXIT_DONE)
 
@@ -179,6 +187,28 @@ def _refuse(error: KeeneyeError) -> int:
             record["findings_path"] = error.findings_path
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
     return error.exit_code
+
+
+def _unexpected(error: Exception) -> KeeneyeError:
+    """Turn what nobody foresaw into one sentence, its traceback kept in a file."""
+    sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_SENTENCE_CHARACTERS]
+    if isinstance(error, OSError):
+        return EnvironmentFailed(f"{sentence}; see to it and try again")
+    log = Home.from_environment().root / "logs" / f"failure-{os.getpid()}.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        return EnvironmentFailed(sentence)
+    if any(type(cause).__module__.partition(".")[0] in SERVER_LIBRARIES for cause in _chain(error)):
+        return EnvironmentFailed(f"a server does not answer as it should ({sentence}); details are in {log}")
+    return KeeneyeError(f"this should not happen: {sentence}; details are in {log}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

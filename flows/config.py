@@ -66,7 +66,7 @@ class DataConfig(Group):
     max_megapixels: float = Field(
         default=100.0,
         gt=0.0,
-        le=1000.0,
+        le=100.0,
         description="Images with more pixels are left out (megapixels), judged from the header before decoding.",
         json_schema_extra={"position": 7},
     )

@@ -23,10 +23,15 @@ class Counts(BaseModel, frozen=True):
 
 
 class Gate(BaseModel, frozen=True):
-    """The gate's verdict, with a sentence per limit that was missed."""
+    """The gate's verdict, with a sentence per limit that was missed.
+
+    `macro_f1` is the figure it judged, `judged_on` says per label whether that was `test` or `cross-validation`.
+    """
 
     passed: bool
     reasons: tuple[str, ...]
+    macro_f1: float
+    judged_on: dict[str, str]
 
 
 class TrainResult(BaseModel, frozen=True):
@@ -70,7 +75,6 @@ def collect(
     stages: Mapping[str, StageRecord],
 ) -> TrainResult:
     """Assemble the result from the stages' records."""
-    verdict = evaluation.gate
     return TrainResult.model_validate(
         {
             "status": version.status,
@@ -85,7 +89,7 @@ def collect(
             "dataset_digest": manifest.dataset_digest,
             "counts": Counts(images=dict(manifest.images), findings=images.findings),
             "metrics": evaluation.metrics,
-            "gate": Gate(passed=bool(verdict and verdict.passed), reasons=verdict.reasons if verdict else ()),
+            "gate": Gate.model_validate(evaluation.gate.model_dump()),
             "inference_test": trial.outcome,
             "report_path": report.report_path,
             "seconds": {name: record.seconds for name, record in stages.items()},

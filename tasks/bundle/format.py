@@ -112,7 +112,7 @@ def read_model_card(folder: Path, *, expected_digest: str = "") -> ModelCard:
 
 def _parse(path: Path) -> ModelCard:
     text = path.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r'"schema_version":\s*(\d+)', text)
+    found = re.search(r'"schema_version":\s*(\d{1,9})\b', text)
     if found and int(found.group(1)) > SCHEMA_VERSION:
         raise BundleError(
             f"{path} has schema version {found.group(1)}, this Keeneye reads up to {SCHEMA_VERSION}; update Keeneye"

@@ -90,7 +90,9 @@ class Predictor:
         }
         if set(networks) != {"backbone", "head"}:
             raise BundleError(f"{folder} holds the networks {sorted(networks)}, expected a backbone and a head")
-        return cls(card, networks["backbone"], networks["head"])
+        predictor = cls(card, networks["backbone"], networks["head"])
+        predictor._require_answer(folder)
+        return predictor
 
     def predict(self, images: Sequence[RgbImage]) -> list[Prediction]:
         """Predict decoded images (height x width x 3, RGB, 8 bits), in order."""
@@ -107,6 +109,20 @@ class Predictor:
             tasks.vision.images.ImageError: when one of them is no usable image.
         """
         return self.predict([decode_rgb(data) for data in files])
+
+    def _require_answer(self, folder: Path) -> None:
+        # Networks may each be sound and yet not fit each other, the steps or the labels.
+        resize = self.card.steps[0]
+        black = np.zeros((resize.height, resize.width, 3), np.uint8)
+        try:
+            answer = self._head.run(self._backbone.run(prepare_batch([black], self.card.steps)))
+        except Exception as error:  # ONNX Runtime raises its own unexported exception types
+            raise BundleError(f"the networks in {folder} do not fit each other or the steps: {error}") from error
+        if answer.shape != (1, len(self.card.labels)) or not np.isfinite(answer).all():
+            raise BundleError(
+                f"the networks in {folder} answer with shape {answer.shape}, expected one number for each of "
+                f"{len(self.card.labels)} labels; register the model anew"
+            )
 
     def _interpret(self, probabilities: NDArray[np.float32]) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")

@@ -9,12 +9,15 @@ from typing import Annotated, Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat
 
 from tasks.vision.images import RgbImage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+
+
+_Deviation = Annotated[FiniteFloat, Field(gt=0.0)]
 
 
 class Resize(BaseModel, frozen=True, extra="forbid"):
@@ -37,8 +40,8 @@ class Normalise(BaseModel, frozen=True, extra="forbid"):
 
     name: Literal["normalise"] = "normalise"
     version: Literal[1] = 1
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    standard_deviation: tuple[float, float, float] = IMAGENET_STANDARD_DEVIATION
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = IMAGENET_MEAN
+    standard_deviation: tuple[_Deviation, _Deviation, _Deviation] = IMAGENET_STANDARD_DEVIATION
 
     def apply_to_batch(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn N x height x width x 3, 8 bits, into N x 3 x height x width, 32-bit floats."""

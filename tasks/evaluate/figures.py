@@ -25,6 +25,9 @@ from tasks.metrics.classification import (
 INK, GRID, ACCENT, SECOND = "#22303c", "#d8dee4", "#0b6e75", "#d9822b"
 PALETTE = ("#0b6e75", "#d9822b", "#6b4fa0", "#2f7d32", "#b3363e", "#3565a8", "#8a6d1f", "#777777", "#c2509a", "#4a9aa5")
 LEGEND_LABELS = 10
+NAMED_LABELS = 40
+"""Above it, a confusion matrix shows shades only: thousands of texts take minutes and gigabytes, and say nothing."""
+MAX_MATRIX_INCHES = 16.0
 LABEL_CHARACTERS = 24
 LINE_STYLES = ("-", "--", "-.", ":")
 PNG_DPI = 130
@@ -69,17 +72,18 @@ def save_figures(figures: Mapping[str, Figure], folder: Path) -> None:
 
 def confusion_figure(matrix: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     """Draw counts by true label (rows) and top label (columns), shaded by share of the row."""
-    size = max(4.0, 1.6 + 0.62 * len(labels))
+    size = min(max(4.0, 1.6 + 0.62 * len(labels)), MAX_MATRIX_INCHES)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="GnBu", vmin=0.0, vmax=1.0)
-    for (row, column), count in np.ndenumerate(matrix):
+    for (row, column), count in np.ndenumerate(matrix if len(labels) <= NAMED_LABELS else matrix[:0]):
         colour = "white" if share[row, column] > 0.6 else (INK if count else "#a9b4be")
         axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=11)
-    names = [_short(label) for label in labels]
-    axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
-    axes.set_yticks(range(len(labels)), names)
+    if len(labels) <= NAMED_LABELS:
+        names = [_short(label) for label in labels]
+        axes.set_xticks(range(len(labels)), names, rotation=40, ha="right")
+        axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted (highest confidence)")
     axes.set_ylabel("true")
     axes.spines[:].set_visible(False)
@@ -179,5 +183,5 @@ def _finish(axes: Axes, x: str, y: str) -> None:
 
 
 def _legend(axes: Axes, place: Any, labels: Sequence[str]) -> None:  # noqa: ANN401 - matplotlib's own literal
-    if len(labels) <= LEGEND_LABELS:
+    if len(labels) <= LEGEND_LABELS and axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place, frameon=False, fontsize=9)

@@ -26,6 +26,9 @@ class GateVerdict(BaseModel, frozen=True, extra="forbid"):
     macro_f1: float
 
 
+NOT_JUDGED = GateVerdict(passed=False, reasons=("the gate was not judged",), judged_on={}, macro_f1=0.0)
+
+
 class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     """One test image with its truth and the model's answer.
 
@@ -60,7 +63,7 @@ class Evaluation(StageRecord, frozen=True):
 
     entry_path: str = ""
     metrics: ClassificationMetrics
-    gate: GateVerdict | None = None
+    gate: GateVerdict = NOT_JUDGED
 
     @property
     def figures_path(self) -> Path:

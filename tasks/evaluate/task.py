@@ -7,7 +7,6 @@ from flows.config import GateConfig
 from tasks import engine
 from tasks.bundle.predictor import Predictor
 from tasks.dataset.ground_truth import read_manifest
-from tasks.evaluate.figures import draw_figures, save_figures
 from tasks.evaluate.gate import judge
 from tasks.evaluate.predictions import confidence_matrix, predict_entries, write_predictions
 from tasks.evaluate.records import FIGURES_FOLDER, PREDICTIONS_FILE, SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
@@ -33,6 +32,9 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
     )
 
     def make(folder: Path) -> Evaluation:
+        # matplotlib and scikit-learn take seconds to load; a run that finds its figures does without.
+        from tasks.evaluate.figures import draw_figures, save_figures
+
         predictor = Predictor.open(model.bundle_path, expected_digest=model.bundle_digest)
         labels = predictor.card.labels
         entries = list(read_manifest(manifest.manifest_path("test")))
@@ -67,5 +69,5 @@ def _tell(record: Evaluation) -> None:
     )
     log = engine.logger()
     log.info("test images: accuracy %.3f, macro-F1 %.3f", metrics.accuracy, metrics.macro_f1)
-    for reason in verdict.reasons if verdict else ():
+    for reason in verdict.reasons:
         log.warning("gate: %s", reason)

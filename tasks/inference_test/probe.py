@@ -4,6 +4,7 @@ Started afresh for every test (`python -m tasks.inference_test.probe REQUEST.jso
 the training process helps the model along. Imports no torch and no scikit-learn.
 """
 
+import math
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from tasks.bundle.predictor import Prediction, Predictor
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.dataset.ground_truth import read_manifest
-from tasks.errors import KeeneyeError
+from tasks.errors import EnvironmentFailed, KeeneyeError, SourceChanged
 from tasks.evaluate.records import ImagePrediction, read_predictions
 from tasks.inference_test.records import InferenceOutcome
 from tasks.stores.home import Home
@@ -55,7 +56,12 @@ class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
 
 
 def probe(request: ProbeRequest) -> InferenceOutcome:
-    """Fetch, verify and run the version; a failure of any kind is an outcome with its reason."""
+    """Fetch, verify and run the version; a fault of the model is an outcome with its reason.
+
+    Raises:
+        EnvironmentFailed: when the registry does not answer: nothing is known of the model then.
+        SourceChanged: when a test image is gone or changed since ingest.
+    """
     home = Home(request.home, request.tracking_uri, request.registry_uri)
     with tempfile.TemporaryDirectory(prefix="keeneye-probe-") as scratch:
         try:
@@ -63,6 +69,8 @@ def probe(request: ProbeRequest) -> InferenceOutcome:
             predictor = Predictor.open(bundle, expected_digest=request.expected_digest)
             entries = list(read_manifest(request.manifest))
             answers, milliseconds = _run(predictor, request.root, entries)
+        except (EnvironmentFailed, SourceChanged):
+            raise
         except KeeneyeError as error:
             return InferenceOutcome(passed=False, reasons=(f"inference test: {error.message}",))
         except Exception as error:  # a network may be valid ONNX and still fail when it runs
@@ -121,15 +129,20 @@ def _run(predictor: Predictor, root: Path, entries: Sequence[ImageEntry]) -> tup
 
 
 def _drift(answer: Prediction, before: ImagePrediction) -> float:
-    if set(answer.confidences) != set(before.confidences):
+    if set(answer.confidences) != set(before.confidences) or not all(map(math.isfinite, answer.confidences.values())):
         return 1.0
     return max(abs(value - before.confidences[label]) for label, value in answer.confidences.items())
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the request file, write the outcome file."""
+    """Read the request file, write the outcome file; end with an error's exit code when nothing can be said."""
     request = ProbeRequest.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
-    Path(arguments[1]).write_text(probe(request).model_dump_json(), encoding="utf-8")
+    try:
+        outcome = probe(request)
+    except KeeneyeError as error:
+        sys.stderr.write(error.message)
+        sys.exit(error.exit_code)
+    Path(arguments[1]).write_text(outcome.model_dump_json(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The inference test, as Prefect runs it: a fresh process fetches the version and must answer as measured."""
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import tasks
 from flows.config import GateConfig
 from tasks import engine
+from tasks.errors import EnvironmentFailed
 from tasks.evaluate.records import Evaluation
 from tasks.inference_test.probe import ProbeRequest
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
@@ -47,15 +50,27 @@ def run_inference_test(
 
 
 def run_probe(request: ProbeRequest) -> InferenceOutcome:
-    """Run the probe in its own process; a process that dies or hangs is a failed test."""
+    """Run the probe in its own process; a process that dies or hangs is a failed test.
+
+    Raises:
+        EnvironmentFailed: when the probe could not reach the registry.
+    """
     with tempfile.TemporaryDirectory(prefix="keeneye-inference-") as scratch:
         asked, answered = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
         asked.write_text(request.model_dump_json(), encoding="utf-8")
-        command = [sys.executable, "-m", "tasks.inference_test.probe", str(asked), str(answered)]
+        # This Keeneye, whatever the working folder holds: -P keeps that folder off the path.
+        command = [sys.executable, "-P", "-m", "tasks.inference_test.probe", str(asked), str(answered)]
+        package_root = str(Path(tasks.__file__).parent.parent)
+        path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), package_root)))
+        environment = {**os.environ, "PYTHONPATH": path}
         try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+            ended = subprocess.run(
+                command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, env=environment
+            )
         except subprocess.TimeoutExpired:
             return InferenceOutcome(passed=False, reasons=(f"inference test: no answer in {TIMEOUT_SECONDS} s",))
+        if ended.returncode == EnvironmentFailed.exit_code:
+            raise EnvironmentFailed(ended.stderr.strip())
         if not answered.exists():
             last = ended.stderr.strip().splitlines()[-1:] or ["without a word"]
             reason = f"inference test: its process ended with code {ended.returncode}: {last[0]}"

@@ -39,7 +39,11 @@ def default_dataset_name(source: str) -> str:
     """Return a dataset name made from the last part of a source."""
     parts = urlsplit(source) if _scheme(source) else None
     if parts and parts.scheme == DEMO_SCHEME:
-        return parts.netloc
+        from tasks.ingest.demo import DemoOptions, parse_demo_source
+
+        # Sets of one seed share their pictures, sets of two seeds share none.
+        seed = parse_demo_source(source).seed
+        return parts.netloc if seed == DemoOptions().seed else f"{parts.netloc}-seed{seed}"
     last = Path(unquote(parts.path) if parts else source).expanduser().resolve().name
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", last).strip("-_.")[:64] or "images"
 

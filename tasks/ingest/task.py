@@ -6,6 +6,7 @@ from flows.config import DataConfig
 from tasks import engine
 from tasks.dataset.entries import write_index
 from tasks.dataset.findings import count_by_code, write_findings
+from tasks.errors import SourceChanged
 from tasks.ingest.checks import ImageLimits
 from tasks.ingest.layouts import list_source
 from tasks.ingest.read import check_source, content_digest, require_enough_valid, without_test_images
@@ -23,7 +24,7 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     roots = [open_source(source, home.store) for source in (data.source, data.test_source) if source]
     listings = [list_source(root) for root in roots]
     limits = ImageLimits(data.min_side_pixels, data.max_megapixels, data.max_file_megabytes)
-    digests = [content_digest(root, listing) for root, listing in zip(roots, listings, strict=True)]
+    digests = list(map(content_digest, roots, listings))
     key = StageKey(
         stage="ingest",
         version=STAGE_VERSION,
@@ -37,6 +38,8 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
             sources = [
                 check_source(root, listing.files, limits, report) for root, listing in zip(roots, listings, strict=True)
             ]
+        if list(map(content_digest, roots, listings)) != digests:
+            raise SourceChanged(f"files of {roots[0]} changed while they were read; start the run again")
         if len(sources) == 2:
             sources[0] = without_test_images(*sources)
             write_index(folder / TEST_IMAGES_FILE, sources[1].entries)

@@ -7,8 +7,8 @@ from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.splits import SHARES_BY_SCHEME, assign_splits
 from tasks.errors import DataError
 
-MIN_TRAINING_IMAGES_PER_LABEL = 2
-"""Cross-validation needs one image to learn from and one to try on."""
+MIN_TRAINING_IMAGES_PER_LABEL = 3
+"""A fold of a fold must leave one image of each label to learn from."""
 MIN_IMAGES_PER_LABEL = MIN_TRAINING_IMAGES_PER_LABEL + 1
 
 
@@ -62,6 +62,19 @@ def require_learnable(divided: Mapping[Split, Sequence[ImageEntry]]) -> None:
             )
     if not counts["test"]:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
+
+
+def require_kinship(name: str, entries: Sequence[ImageEntry], earlier: Mapping[str, Split]) -> None:
+    """Refuse a source that shares no image with the dataset whose next version it would become.
+
+    Raises:
+        DataError: two folders that happen to have one name are two datasets, with models of their own.
+    """
+    if earlier and entries and not any(entry.group in earlier for entry in entries):
+        raise DataError(
+            f"the dataset {name!r} holds other pictures: this source shares none of its {len(earlier)} images; give "
+            "it a data.name of its own"
+        )
 
 
 def count_images(divided: Mapping[Split, Sequence[ImageEntry]]) -> dict[Split, dict[str, int]]:

@@ -8,7 +8,7 @@ from tasks.dataset.entries import SPLITS, ImageEntry, Split, read_index
 from tasks.dataset.ground_truth import read_manifest, write_manifest
 from tasks.dataset.versions import DatasetVersion, manifests_digest, merged_assignments
 from tasks.ingest.records import IMAGES_FILE, TEST_IMAGES_FILE, IngestedImages
-from tasks.manifest.build import count_images, divide, require_learnable
+from tasks.manifest.build import count_images, divide, require_kinship, require_learnable
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
@@ -19,6 +19,14 @@ STAGE_VERSION = "1"
 @engine.stage("build manifest")
 def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Manifest:
     """Write the train, validation and test manifests of a dataset version and enter it in the catalogue."""
+    # Versions follow each other: two at once would not know of each other's splits.
+    with home.lock(f"dataset-{images.dataset_name}"):
+        record = _build(home, images, data)
+    _tell(record)
+    return record
+
+
+def _build(home: Home, images: IngestedImages, data: DataConfig) -> Manifest:
     # With a test source of its own, other images are tested on: another line of descent.
     scheme = f"{data.split}+test" if images.test_root else data.split
     made_from = digest_of([images.content_digest, images.key, scheme])
@@ -37,7 +45,9 @@ def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Mani
     def make(folder: Path) -> Manifest:
         source = Path(images.entry_path)
         entries, tested = list(read_index(source / IMAGES_FILE)), _optional_index(source / TEST_IMAGES_FILE)
-        divided = divide(entries, tested, data.split, parent.assignments if parent else {})
+        earlier = parent.assignments if parent else {}
+        require_kinship(images.dataset_name, [*entries, *tested], earlier)
+        divided = divide(entries, tested, data.split, earlier)
         require_learnable(divided)
         labels = sorted({label for split in SPLITS for entry in divided[split] for label in entry.truth.labels})
         class_ids = {label: index for index, label in enumerate(labels)}
@@ -73,7 +83,6 @@ def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Mani
             assignments=merged_assignments(parent, assigned),
         )
     )
-    _tell(record)
     return record
 
 

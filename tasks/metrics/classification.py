@@ -52,7 +52,8 @@ class ClassificationMetrics(BaseModel, frozen=True, extra="forbid"):
     """A classifier measured on a test split.
 
     Accuracy uses the label with the highest confidence; everything per label uses that label's threshold; macro is
-    the unweighted mean over labels, F1 included, as the managed service aggregates.
+    the unweighted mean over labels, F1 included, as the managed service aggregates. Labels that no image of the
+    split carries have no figures and are left out of the mean.
     """
 
     accuracy: float

@@ -1,11 +1,13 @@
 """What a training run leaves in MLflow: flat parameters and metrics, and the files a person looks for."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from tasks.metrics.classification import ClassificationMetrics
 
 MAX_PARAMETER_CHARACTERS = 500
+MAX_LABEL_CHARACTERS = 100
 
 
 def flat_parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -43,8 +45,12 @@ def flat_metrics(metrics: ClassificationMetrics) -> dict[str, float]:
 
 
 def metric_name(label: str) -> str:
-    """Replace what MLflow refuses in metric names (it takes letters, digits, `_`, `-`, `.`, blanks, `:` and `/`)."""
-    return "".join(
+    """Replace what MLflow refuses in metric names (it takes letters, digits, `_`, `-`, `.`, blanks, `:` and `/`).
+
+    A label that is not kept as it is gets a piece of its digest, so that no two labels share a metric.
+    """
+    safe = "".join(
         character if character.isascii() and (character.isalnum() or character in "_-. ") else "_"
         for character in label
-    )[:100]
+    )[:MAX_LABEL_CHARACTERS]
+    return safe if safe == label else f"{safe}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"

@@ -35,7 +35,10 @@ def register_version(
     name = config.registry.model_name or f"{manifest.dataset_name}-{config.task}"
     run_key = run_key_of(manifest, model, evaluation, config, name)
     known = Registry(home).version_of_key(name, run_key)
-    with run_of_key(home, EXPERIMENT_PREFIX + manifest.dataset_name, run_key, name) as run:
+    with (
+        home.lock(f"request-{run_key}"),
+        run_of_key(home, EXPERIMENT_PREFIX + manifest.dataset_name, run_key, name) as run,
+    ):
         run.tag(PREFECT_FLOW_RUN_TAG, engine.flow_run_id())
         if not run.is_logged:
             _log(run, manifest, model, evaluation, config)
@@ -57,13 +60,14 @@ def stage_version(
     home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest, registry: RegistryConfig
 ) -> RegisteredVersion:
     """Give a version its status, and the alias `staging` when gate and inference test passed and staging is wanted."""
-    gate_reasons = evaluation.gate.reasons if evaluation.gate else ("the gate was not judged",)
-    reasons = (*gate_reasons, *trial.outcome.reasons)
+    reasons = (*evaluation.gate.reasons, *trial.outcome.reasons)
     models = Registry(home)
     info = models.version(version.model_name, version.model_version)
     status: Status = "rejected" if reasons else ("staged" if registry.stage else "registered")
     if status == "staged":
         info = models.set_alias(info, STAGING)
+    elif status == "rejected":
+        info = models.remove_alias(info, STAGING)
     info = models.set_status(info, status, reasons)
     log = engine.logger()
     log.info("%s version %s: %s", info.name, info.version, status)

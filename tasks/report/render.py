@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.findings import Finding
 from tasks.metrics.classification import macro
+from tasks.metrics.intervals import wilson_interval
 from tasks.report.advice import advise
 from tasks.report.facts import Advice, HeldOutImage, count_images, held_out_images
 from tasks.report.inputs import ReportInputs
@@ -42,8 +42,6 @@ MAX_ADVICE_PICTURES = 6
 MAX_BARS = 3
 WIDE_FIGURE = 500
 """Wider figures get the whole width of the page (SVG units)."""
-NORMAL_95 = 1.96
-"""Quantile of the normal distribution for a two-sided interval of 95 %."""
 
 _FOLDER = Path(__file__).parent
 
@@ -212,18 +210,3 @@ def _interval_in_words(images: Sequence[HeldOutImage]) -> str:
     right = sum(image.is_right for image in images)
     low, high = wilson_interval(right, len(images))
     return f"{right} of {len(images)} right; 95 % interval {low:.2f} to {high:.2f}"
-
-
-def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share; holds for small counts and for shares of 0 and 1.
-
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
-    """
-    if not count:
-        return 0.0, 1.0
-    z2 = NORMAL_95**2
-    share = hits / count
-    middle = share + z2 / (2 * count)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    whole = 1 + z2 / count
-    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)

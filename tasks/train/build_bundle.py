@@ -13,11 +13,11 @@ from tasks.bundle.format import ModelCard, Network, Role, file_sha256, write_mod
 from tasks.bundle.predictor import Predictor
 from tasks.bundle.preprocessing import Normalise, Resize
 from tasks.errors import TrainingError
+from tasks.train.backbone import BACKBONE_FILE
 from tasks.train.heads import Probabilities
 from tasks.vision.images import RgbImage
 
 HEAD_FILE = "head.onnx"
-BACKBONE_FILE = "backbone.onnx"
 HEAD_OPSET = 17
 MAX_PARITY_DIFFERENCE = 1e-4
 """Largest difference of a confidence between bundle and pieces; measured 1e-6, single precision against double."""

@@ -10,6 +10,7 @@ import pytest
 
 from flows.__main__ import parse
 from tasks.errors import RequestError
+from tests.makers import paint_class_folders
 
 
 def keeneye(*arguments, cwd, **environment):
@@ -132,4 +133,26 @@ def test_data_that_says_no_ends_with_1_and_a_record(tmp_path):
     record = json.loads(ended.stdout)
     assert (record["status"], record["error"]) == ("failed", "DataError")
     assert "holds no image" in record["message"]
+    assert "Traceback" not in ended.stderr
+
+
+def test_unreachable_prefect_ends_with_3_and_a_record(tmp_path):
+    paint_class_folders(tmp_path / "shapes", ("cross", "round"), 6)
+    ended = keeneye(
+        "train",
+        "--data.source",
+        "shapes",
+        cwd=tmp_path,
+        PREFECT_API_URL="http://127.0.0.1:9/api",
+        PREFECT_CLIENT_MAX_RETRIES="0",
+    )
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["error"] == "EnvironmentFailed"
+    assert "Traceback" not in ended.stderr
+
+
+def test_home_that_cannot_be_made_ends_with_3_and_one_sentence(tmp_path):
+    ended = keeneye("train", cwd=tmp_path, KEENEYE_HOME="/proc/keeneye")
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["status"] == "failed"
     assert "Traceback" not in ended.stderr

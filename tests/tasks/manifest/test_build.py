@@ -131,10 +131,10 @@ def test_what_cannot_be_learned_is_one_sentence(name: str) -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        pytest.param(divided(train={"a": 2, "b": 2}, test={"a": 1, "b": 1}), id="least"),
-        pytest.param(divided(train={"a": 200, "b": 2}, validation={"b": 1}, test={"a": 1, "b": 1}), id="uneven"),
+        pytest.param(divided(train={"a": 3, "b": 3}, test={"a": 1, "b": 1}), id="least"),
+        pytest.param(divided(train={"a": 200, "b": 3}, validation={"b": 1}, test={"a": 1, "b": 1}), id="uneven"),
         pytest.param(
-            divided(train={f"l{i}": 2 for i in range(300)}, test={f"l{i}": 1 for i in range(300)}), id="many labels"
+            divided(train={f"l{i}": 3 for i in range(300)}, test={f"l{i}": 1 for i in range(300)}), id="many labels"
         ),
     ],
 )

@@ -20,8 +20,9 @@ from tasks.evaluate.gate import judge
 from tasks.evaluate.records import ImagePrediction
 from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.classification import CrossValidated, macro, measure, measure_labels, truths_of
+from tasks.metrics.intervals import wilson_interval
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
-from tasks.report.render import render_report, wilson_interval
+from tasks.report.render import render_report
 
 SCRIPT_LABEL = "<script>alert(1)</script>"
 QUOTE_LABEL = "\"'& <b>bold</b>"

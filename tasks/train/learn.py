@@ -1,0 +1,126 @@
+"""From a divided dataset to a finished bundle: embed, fit, choose thresholds, estimate, assemble, verify."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.files import read_image_bytes
+from tasks.train.backbone import BACKBONE_NAME
+from tasks.train.build_bundle import build_bundle, require_parity
+from tasks.train.cross_validation import cross_validate
+from tasks.train.embed import EmbeddingCache, Features
+from tasks.train.heads import (
+    MIN_VALIDATION_IMAGES,
+    FittedHead,
+    Indices,
+    Probabilities,
+    choose_thresholds,
+    fit_head,
+)
+from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, TrainedModel
+from tasks.vision.images import decode_rgb
+
+PARITY_IMAGES = 32
+
+Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
+"""Called with what is done and the unit counted; gives a function to call with items done and their total."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is to be learned, and how.
+
+    Attributes:
+        dataset_name: the dataset.
+        dataset_digest: its version.
+        labels: all labels, sorted.
+        root: folder to which references are relative.
+        train: images to learn from.
+        validation: images to choose thresholds on.
+        steps: preprocessing.
+        seed: of everything random.
+        folds: of the cross-validated estimate.
+    """
+
+    dataset_name: str
+    dataset_digest: str
+    labels: Sequence[str]
+    root: Path
+    train: Sequence[ImageEntry]
+    validation: Sequence[ImageEntry]
+    steps: tuple[Resize, Normalise]
+    seed: int
+    folds: int
+
+
+def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, progress: Progress) -> TrainedModel:
+    """Write the bundle and the out-of-fold predictions into `folder`; returns the record."""
+    entries = [*lesson.train, *lesson.validation]
+    with progress("embed images", "images") as report:
+        features = cache.features(lesson.root, entries, report)
+    y = np.array([lesson.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
+    head, thresholds, learned = fit_and_choose(features, y, len(lesson.train), lesson.labels, lesson.seed)
+    with progress("cross-validate", "folds") as report:
+        estimate, pooled = cross_validate(features, y, lesson.labels, lesson.folds, lesson.seed, report)
+    _write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
+    digest = build_bundle(
+        folder / BUNDLE_FOLDER,
+        backbone=backbone,
+        pipeline=head.pipeline,
+        labels=lesson.labels,
+        thresholds=thresholds,
+        steps=lesson.steps,
+        dataset_digest=lesson.dataset_digest,
+        provenance={
+            "keeneye": version("keeneye"),
+            "dataset": lesson.dataset_name,
+            "backbone": BACKBONE_NAME,
+            "algorithm": "logistic",
+            "strength": head.strength,
+            "seed": lesson.seed,
+            "training_images": learned,
+        },
+    )
+    sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
+    expected = head.probabilities(features[: len(sample)])
+    return TrainedModel(
+        bundle_digest=digest,
+        input_size=lesson.steps[0].width,
+        seed=lesson.seed,
+        strength=head.strength,
+        cross_validated=estimate,
+        parity_difference=require_parity(folder / BUNDLE_FOLDER, sample, expected),
+    )
+
+
+def fit_and_choose(
+    features: Features, y: Indices, train_images: int, labels: Sequence[str], seed: int
+) -> tuple[FittedHead, dict[str, float], int]:
+    """Fit the classifier and choose thresholds; the first `train_images` rows are the train split.
+
+    When no label has enough validation images for a threshold, all thresholds come from out-of-fold predictions
+    anyway; the validation images are then learned from too, which is what each fold of the estimate does.
+
+    Returns:
+        The classifier, the thresholds by label, and the number of images learned from.
+    """
+    held_counts = np.bincount(y[train_images:], minlength=len(labels))
+    learned = train_images if held_counts.max() >= MIN_VALIDATION_IMAGES else len(y)
+    head = fit_head(features[:learned], y[:learned], seed)
+    judged = (head.probabilities(features[learned:]), y[learned:])
+    return head, choose_thresholds(head, y[:learned], judged, labels), learned
+
+
+def _write_out_of_fold(path: Path, entries: Sequence[ImageEntry], labels: Sequence[str], pooled: Probabilities) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for entry, row in zip(entries, pooled, strict=True):
+            confidences = {label: round(float(value), 6) for label, value in zip(labels, row, strict=True)}
+            line = {"source_ref": entry.source_ref, "label": entry.truth.stratum, "confidences": confidences}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")

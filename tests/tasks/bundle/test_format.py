@@ -1,0 +1,229 @@
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.bundle import format as bundle_format
+from tasks.bundle.format import (
+    MODEL_FILE,
+    ModelCard,
+    Network,
+    bundle_digest,
+    file_sha256,
+    read_model_card,
+    write_model_card,
+)
+from tasks.bundle.predictor import Predictor
+from tasks.bundle.preprocessing import standard_steps
+from tasks.errors import BundleError
+from tests.tasks.conftest import Made
+
+Content = dict[str, Any]
+
+
+@pytest.fixture
+def bundle(trained: Made, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained.model.bundle_path, tmp_path / "bundle"))
+
+
+def test_card_comes_back_as_written(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"net")
+    network = Network(file="net.onnx", sha256=file_sha256(tmp_path / "net.onnx"))
+    card = ModelCard(
+        task="classification",
+        labels=("ü b", "a/c", "汉字"),
+        thresholds={"ü b": 0.0, "a/c": 1.0, "汉字": 1 / 3},
+        steps=standard_steps(96),
+        networks={"head": network},
+        dataset_digest="d" * 64,
+        provenance={"seed": 0, "strength": 0.1, "keeneye": "0.1.0", "tried": True},
+    )
+    digest = write_model_card(tmp_path, card)
+    assert digest == bundle_digest(tmp_path) == file_sha256(tmp_path / MODEL_FILE)
+    assert read_model_card(tmp_path) == card
+    assert read_model_card(tmp_path, expected_digest=digest) == card
+    assert write_model_card(tmp_path, card) == digest
+
+
+def test_trained_bundle_holds_only_what_the_card_names(bundle: Path, trained: Made) -> None:
+    card = read_model_card(bundle, expected_digest=trained.model.bundle_digest)
+    assert {path.name for path in bundle.iterdir()} == {MODEL_FILE, *(net.file for net in card.networks.values())}
+    assert card.labels == trained.manifest.labels
+    assert card.dataset_digest == trained.manifest.dataset_digest
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def _make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _dangle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/no/such/file")
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "missing": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut short": _truncate,
+    "one bit": _flip,
+    "folder": _make_folder,
+    "dangling link": _dangle,
+    "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 4),
+}
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "backbone.onnx", "head.onnx"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_bundle_is_refused(damage: Callable[[Path], None], name: str, bundle: Path, trained: Made) -> None:
+    damage(bundle / name)
+    with pytest.raises(BundleError):
+        Predictor.open(bundle, expected_digest=trained.model.bundle_digest)
+
+
+@pytest.mark.parametrize("folder", ["empty", "absent", "file"])
+def test_folder_without_a_bundle_is_refused(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BundleError, match=MODEL_FILE):
+        read_model_card(tmp_path / folder)
+
+
+def test_other_digest_is_refused(bundle: Path, trained: Made) -> None:
+    _edit(bundle, lambda content: content["provenance"].update(seed=99))
+    read_model_card(bundle)
+    with pytest.raises(BundleError, match=trained.model.bundle_digest[:12]):
+        read_model_card(bundle, expected_digest=trained.model.bundle_digest)
+
+
+@pytest.mark.parametrize("limit", ["MAX_MODEL_JSON_BYTES", "MAX_NETWORK_BYTES"])
+def test_oversized_file_is_refused(limit: str, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_format, limit, 100)
+    with pytest.raises(BundleError, match="larger than 100 bytes"):
+        read_model_card(bundle)
+
+
+def _first_network(content: Content) -> Content:
+    network: Content = content["networks"]["head"]
+    return network
+
+
+EDITS: dict[str, Callable[[Content], object]] = {
+    "newer schema": lambda c: c.update(schema_version=2),
+    "much newer schema": lambda c: c.update(schema_version=10**30),
+    "older schema": lambda c: c.update(schema_version=0),
+    "negative schema": lambda c: c.update(schema_version=-1),
+    "schema in words": lambda c: c.update(schema_version="one"),
+    "other task": lambda c: c.update(task="detection"),
+    "unknown field": lambda c: c.update(run="rm -rf"),
+    "no labels": lambda c: c.pop("labels"),
+    "one label": lambda c: c.update(labels=["red"], thresholds={"red": 0.5}),
+    "label twice": lambda c: c.update(labels=["red", "red", "blue"]),
+    "labels no list": lambda c: c.update(labels="red"),
+    "threshold missing": lambda c: c["thresholds"].pop("red"),
+    "threshold of a stranger": lambda c: c["thresholds"].update(stranger=0.5),
+    "threshold too high": lambda c: c["thresholds"].update(red=1.01),
+    "threshold negative": lambda c: c["thresholds"].update(red=-0.01),
+    "threshold no number": lambda c: c["thresholds"].update(red=float("nan")),
+    "threshold infinite": lambda c: c["thresholds"].update(red=float("inf")),
+    "threshold null": lambda c: c["thresholds"].update(red=None),
+    "steps turned round": lambda c: c["steps"].reverse(),
+    "step missing": lambda c: c["steps"].pop(),
+    "step twice": lambda c: c["steps"].append(c["steps"][0]),
+    "step of a later version": lambda c: c["steps"][0].update(version=2),
+    "size 0": lambda c: c["steps"][0].update(width=0),
+    "size too large": lambda c: c["steps"][0].update(width=10**6),
+    "deviation 0": lambda c: c["steps"][1].update(standard_deviation=[0.0, 0.2, 0.2]),
+    "parent folder": lambda c: _first_network(c).update(file="../head.onnx"),
+    "absolute path": lambda c: _first_network(c).update(file="/etc/passwd"),
+    "subfolder": lambda c: _first_network(c).update(file="a/head.onnx"),
+    "backslash": lambda c: _first_network(c).update(file="..\\head.onnx"),
+    "line break": lambda c: _first_network(c).update(file="head.onnx\n"),
+    "NUL": lambda c: _first_network(c).update(file="head.onnx\0"),
+    "dots only": lambda c: _first_network(c).update(file="..onnx"),
+    "pickle file": lambda c: _first_network(c).update(file="head.pkl"),
+    "digest too short": lambda c: _first_network(c).update(sha256="ab"),
+    "digest of another file": lambda c: _first_network(c).update(sha256="0" * 64),
+    "file that is not there": lambda c: _first_network(c).update(file="other.onnx"),
+    "unknown role": lambda c: c["networks"].update(neck=_first_network(c)),
+    "no head": lambda c: c["networks"].pop("head"),
+    "no network": lambda c: c.update(networks={}),
+    "nested provenance": lambda c: c["provenance"].update(deep={"a": 1}),
+    "more labels than the head has": lambda c: c.update(
+        labels=[*c["labels"], "violet"], thresholds={**c["thresholds"], "violet": 0.5}
+    ),
+    "fewer labels than the head has": lambda c: c.update(
+        labels=["blue", "green"], thresholds={"blue": 0.5, "green": 0.5}
+    ),
+    "head in the backbone's place": lambda c: c["networks"].update(backbone=_first_network(c)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_senseless_card_is_refused(edit: Callable[[Content], object], bundle: Path) -> None:
+    _edit(bundle, edit)
+    with pytest.raises(BundleError):
+        Predictor.open(bundle)
+
+
+TEXTS = {
+    "nothing": b"",
+    "null": b"null",
+    "list": b"[]",
+    "number": b"7",
+    "cut short": b'{"labels": [',
+    "not UTF-8": b"\xff\xfe{}",
+    "deep": b"[" * 100_000,
+    "endless schema number": b'{"schema_version": ' + b"9" * 5000 + b"}",
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "lone surrogate": b'{"schema_version": 1, "labels": ["\\ud800", "a"]}',
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+def test_text_that_is_no_card_is_refused(text: bytes, bundle: Path) -> None:
+    (bundle / MODEL_FILE).write_bytes(text)
+    with pytest.raises(BundleError):
+        read_model_card(bundle)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"garbage", pickle.dumps([1, 2]), b"\x08\x07" + b"\0" * 100],
+    ids=["empty", "text", "pickle", "zeros"],
+)
+@pytest.mark.parametrize("role", ["backbone", "head"])
+def test_garbage_with_the_right_digest_is_refused(role: str, content: bytes, bundle: Path) -> None:
+    (bundle / f"{role}.onnx").write_bytes(content)
+    digest = file_sha256(bundle / f"{role}.onnx")
+    _edit(bundle, lambda card: card["networks"][role].update(sha256=digest))
+    with pytest.raises(BundleError):
+        Predictor.open(bundle)
+
+
+def test_newer_schema_asks_for_an_update(bundle: Path) -> None:
+    _edit(bundle, EDITS["newer schema"])
+    with pytest.raises(BundleError, match="update Keeneye"):
+        read_model_card(bundle)
+
+
+def _edit(bundle: Path, edit: Callable[[Content], object]) -> None:
+    path = bundle / MODEL_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")

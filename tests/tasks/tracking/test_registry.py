@@ -1,0 +1,219 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+import tasks
+from tasks.bundle.format import bundle_digest
+from tasks.bundle.predictor import Predictor
+from tasks.errors import EnvironmentFailed, RegistryError
+from tasks.stores.home import Home
+from tasks.tracking.registry import (
+    BUNDLE_DIGEST_TAG,
+    MAX_TAG_CHARACTERS,
+    REASONS_TAG,
+    STATUS_TAG,
+    Registry,
+    VersionInfo,
+)
+from tasks.tracking.runs import RUN_KEY_TAG, run_of_key
+from tests.makers import paint_shape, png_bytes
+from tests.tasks.conftest import Made
+
+EXPERIMENT = "keeneye/test-registry"
+EXAMPLE = png_bytes(paint_shape("round", 48))
+
+
+@pytest.fixture(scope="module")
+def version(trained: Made) -> VersionInfo:
+    return _register(trained, "registry-one", "key")
+
+
+def test_version_carries_its_tags(version: VersionInfo, trained: Made) -> None:
+    assert version.version == "1"
+    assert version.uri == "models:/registry-one/1"
+    assert version.aliases == ()
+    assert version.tags[RUN_KEY_TAG] == "key"
+    assert version.tags[BUNDLE_DIGEST_TAG] == trained.model.bundle_digest
+    assert version.tags["own"] == "tag"
+    assert MlflowClient(trained.home.tracking_uri).get_run(version.run_id).data.tags[RUN_KEY_TAG] == "key"
+
+
+def test_key_registers_one_version(version: VersionInfo, trained: Made) -> None:
+    assert _register(trained, "registry-one", "key").version == version.version
+    registry = Registry(trained.home)
+    assert registry.version_of_key("registry-one", "key") == registry.version("registry-one", "1")
+    assert registry.version_of_key("registry-one", "another") is None
+    assert registry.version_of_key("registry-none", "key") is None
+
+
+def test_two_threads_register_one_version(trained: Made) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        infos = list(pool.map(lambda _: _register(trained, "registry-threads", "key"), range(2)))
+    assert {info.version for info in infos} == {"1"}
+    client = MlflowClient(trained.home.tracking_uri)
+    assert len(client.search_model_versions("name = 'registry-threads'")) == 1
+
+
+def test_deleted_version_is_registered_anew(trained: Made) -> None:
+    first = _register(trained, "registry-deleted", "key")
+    MlflowClient(trained.home.tracking_uri).delete_model_version(first.name, first.version)
+    second = _register(trained, "registry-deleted", "key")
+    assert second.version != first.version
+    with pytest.raises(RegistryError):
+        Registry(trained.home).version(first.name, first.version)
+
+
+def test_fetched_bundle_is_the_registered_one(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    bundle = Registry(trained.home).fetch_bundle(version.uri, tmp_path)
+    assert bundle.is_relative_to(tmp_path)
+    assert bundle_digest(bundle) == trained.model.bundle_digest
+    assert Predictor.open(bundle, expected_digest=trained.model.bundle_digest).card.labels == trained.manifest.labels
+
+
+def test_alias_moves(trained: Made, tmp_path: Path) -> None:
+    registry = Registry(trained.home)
+    first = registry.set_alias(_register(trained, "registry-alias", "1"), "staging")
+    assert first.aliases == ("staging",)
+    second = registry.set_alias(_register(trained, "registry-alias", "2"), "staging")
+    assert second.aliases == ("staging",)
+    assert registry.version(first.name, first.version).aliases == ()
+    fetched = registry.fetch_bundle("models:/registry-alias@staging", tmp_path)
+    assert bundle_digest(fetched) == trained.model.bundle_digest
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [(), ("one",), ("a", "b"), ("ü'\"" * 10,), tuple("x" * 400 for _ in range(60))],
+    ids=["none", "one", "two", "odd characters", "very long"],
+)
+def test_status_is_told_with_its_reasons(reasons: tuple[str, ...], version: VersionInfo, trained: Made) -> None:
+    told = Registry(trained.home).set_status(version, "rejected", reasons)
+    assert told.tags[STATUS_TAG] == "rejected"
+    assert told.tags[REASONS_TAG] == "; ".join(reasons)[:MAX_TAG_CHARACTERS]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "models:/registry-none/1",
+        "models:/registry-one/99",
+        "models:/registry-one@nobody",
+        "models:/registry-none/latest",
+        "models:/",
+        "models:/m-0123456789abcdef0123456789abcdef",
+        "runs:/0123456789abcdef0123456789abcdef/model",
+        "/no/such/folder",
+        "no such thing",
+    ],
+)
+def test_missing_model_is_said_in_a_sentence(address: str, version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError) as caught:
+        Registry(trained.home).fetch_bundle(address, tmp_path)
+    assert len(caught.value.message.split()) > 3
+    assert version.name == "registry-one"
+
+
+def test_model_of_another_kind_is_refused(trained: Made, tmp_path: Path) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+    client = MlflowClient(trained.home.tracking_uri, trained.home.registry_uri)
+    client.create_registered_model("registry-foreign")
+    client.create_model_version("registry-foreign", (tmp_path / "foreign").as_uri())
+    with pytest.raises(RegistryError, match="no Keeneye bundle"):
+        Registry(trained.home).fetch_bundle("models:/registry-foreign/1", tmp_path / "fetched")
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://someone:s3cret@127.0.0.1:9"])
+def test_unreachable_server(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    start = time.monotonic()
+    with pytest.raises(EnvironmentFailed) as caught:
+        Registry(Home(tmp_path, address, address)).version("m", "1")
+    assert time.monotonic() - start < 20
+    assert "s3cret" not in caught.value.message
+
+
+def test_unreachable_registry_is_named(shared_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(EnvironmentFailed) as caught:
+        Registry(Home(shared_home.root, shared_home.tracking_uri, "http://127.0.0.1:9")).version("m", "1")
+    assert "http://127.0.0.1:9" in caught.value.message.partition(" does not answer")[0]
+
+
+def test_model_holds_nothing_of_the_working_folder(
+    trained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname='mine'\nversion='1'\n", encoding="utf-8")
+    (tmp_path / "uv.lock").write_text('version = 1\nrequires-python = ">=3.11"\n', encoding="utf-8")
+    (tmp_path / "secret.py").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    info = _register(trained, "registry-folder", "key")
+    fetched = Registry(trained.home).fetch_bundle(info.uri, tmp_path / "fetched").parent.parent
+    kept = {path.name for path in fetched.iterdir()}
+    assert {"MLmodel", "artifacts", "code", "requirements.txt"} <= kept
+    assert not kept & {"pyproject.toml", "uv.lock", "secret.py"}
+    requirements = (fetched / "requirements.txt").read_text(encoding="utf-8")
+    assert "onnxruntime==" in requirements
+    assert "torch" not in requirements
+
+
+_ELSEWHERE = """
+import json, sys
+for name in ("torch", "timm", "sklearn", "prefect"):
+    sys.modules[name] = None
+sys.path[:] = [path for path in sys.path if path != {root!r}]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "ditable" not in repr(finder)]
+import mlflow, numpy, pandas
+from pathlib import Path
+mlflow.set_tracking_uri({address!r})
+mlflow.set_registry_uri({address!r})
+model = mlflow.pyfunc.load_model({uri!r})
+files = [Path(name).read_bytes() for name in {files!r}]
+arrays = list(numpy.load({pixels!r}))
+answers = [model.predict(pandas.DataFrame({{"image": images}})).to_dict("records") for images in (files, arrays)]
+import tasks
+print(json.dumps({{"answers": answers, "code": tasks.__file__}}))
+"""
+
+
+def test_third_party_gets_the_predictors_answers(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    pixels = np.stack([paint_shape(shape, 60, (place,)) for place, shape in enumerate(("round", "cross", "ring"))])
+    files = [str(tmp_path / f"{place}.png") for place in range(len(pixels))]
+    for name, picture in zip(files, pixels, strict=True):
+        Path(name).write_bytes(png_bytes(picture))
+    np.save(tmp_path / "pixels.npy", pixels)
+    root = str(Path(tasks.__file__).parent.parent)
+    code = _ELSEWHERE.format(
+        root=root,
+        address=trained.home.tracking_uri,
+        uri=version.uri,
+        files=files,
+        pixels=str(tmp_path / "pixels.npy"),
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd="/tmp", env=environment
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert not told["code"].startswith(root)
+    expected = Predictor.open(trained.model.bundle_path).predict(list(pixels))
+    for answers in told["answers"]:
+        for answer, prediction in zip(answers, expected, strict=True):
+            assert answer["label"] == prediction.top_label
+            assert tuple(answer["labels"]) == prediction.labels
+            assert answer["confidences"] == pytest.approx(prediction.confidences, abs=1e-6)
+            assert answer["confidence"] == pytest.approx(prediction.confidences[prediction.top_label], abs=1e-6)
+
+
+def _register(made: Made, name: str, key: str) -> VersionInfo:
+    with run_of_key(made.home, EXPERIMENT, key, name) as run:
+        return Registry(made.home).register(run, name, key, made.model.bundle_path, EXAMPLE, {"own": "tag"})

@@ -1,0 +1,154 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from tasks.bundle.format import file_sha256, read_model_card
+from tasks.bundle.predictor import OnnxNetwork, Predictor
+from tasks.bundle.preprocessing import standard_steps
+from tasks.dataset.ground_truth import read_manifest
+from tasks.errors import TrainingError
+from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, head_to_onnx, require_parity
+from tasks.train.heads import FittedHead, Matrix, Probabilities, fit_head
+from tasks.train.records import OUT_OF_FOLD_FILE
+from tasks.vision.images import RgbImage
+from tests.makers import SHAPES, paint_class_folders, paint_shape
+from tests.tasks.conftest import INPUT_SIZE, Made
+
+LABELS = ("a", "b", "c")
+STEPS = standard_steps(INPUT_SIZE)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[RgbImage]:
+    return [paint_shape(SHAPES[number % 3], 50, (number,)) for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def features(backbone: Path, images: list[RgbImage]) -> Matrix:
+    from tasks.bundle.preprocessing import prepare_batch
+
+    return OnnxNetwork(backbone.read_bytes()).run(prepare_batch(images, STEPS))
+
+
+@pytest.fixture(scope="module")
+def head(features: Matrix) -> FittedHead:
+    return fit_head(features, np.arange(len(features)) % 3, 0)
+
+
+@pytest.fixture(scope="module")
+def bundle(backbone: Path, head: FittedHead, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(tmp_path_factory.mktemp("built") / "bundle", backbone, head)
+
+
+@pytest.mark.parametrize(("labels", "width"), [(2, 8), (2, 300), (3, 8), (3, 300), (12, 40)], ids=str)
+def test_head_answers_alike_as_onnx(labels: int, width: int) -> None:
+    rng = np.random.default_rng(labels)
+    y = np.arange(labels * 12) % labels
+    rows = (rng.normal(size=(labels, width))[y] + rng.normal(size=(len(y), width))).astype(np.float32)
+    fitted = fit_head(rows, y, 0)
+    data = head_to_onnx(fitted.pipeline)
+    onnx.checker.check_model(onnx.load_from_string(data))
+    found = OnnxNetwork(data).run(rows)
+    assert found.shape == (len(y), labels)
+    np.testing.assert_allclose(found, fitted.probabilities(rows), atol=1e-5)
+
+
+def test_bundle_answers_like_its_pieces(
+    bundle: Path, images: list[RgbImage], features: Matrix, head: FittedHead
+) -> None:
+    difference = require_parity(bundle, images, head.probabilities(features))
+    assert 0.0 <= difference < MAX_PARITY_DIFFERENCE
+
+
+def _shifted(rows: Probabilities) -> Probabilities:
+    return rows + 2 * MAX_PARITY_DIFFERENCE
+
+
+def _one_wrong(rows: Probabilities) -> Probabilities:
+    changed = rows.copy()
+    changed[-1, 0] += 0.01
+    return changed
+
+
+def _no_numbers(rows: Probabilities) -> Probabilities:
+    return np.full_like(rows, np.nan)
+
+
+def _turned(rows: Probabilities) -> Probabilities:
+    return rows[:, ::-1]
+
+
+@pytest.mark.parametrize("change", [_shifted, _one_wrong, _no_numbers, _turned])
+def test_other_probabilities_are_refused(
+    change: Callable[[Probabilities], Probabilities],
+    bundle: Path,
+    images: list[RgbImage],
+    features: Matrix,
+    head: FittedHead,
+) -> None:
+    with pytest.raises(TrainingError):
+        require_parity(bundle, images, change(head.probabilities(features)))
+
+
+def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: Matrix, tmp_path: Path) -> None:
+    again = _build(tmp_path / "again", backbone, fit_head(features, np.arange(len(features)) % 3, 0))
+    assert {path.name: file_sha256(path) for path in bundle.iterdir()} == {
+        path.name: file_sha256(path) for path in again.iterdir()
+    }
+
+
+def test_card_tells_what_was_built(bundle: Path) -> None:
+    card = read_model_card(bundle)
+    assert card.labels == LABELS
+    assert card.thresholds == {"a": 0.1, "b": 0.5, "c": 0.9}
+    assert card.steps == STEPS
+    assert card.provenance == {"seed": 0}
+    assert set(card.networks) == {"backbone", "head"}
+
+
+def test_trained_model_is_sound(trained: Made) -> None:
+    model = trained.model
+    assert model.parity_difference <= MAX_PARITY_DIFFERENCE
+    assert Predictor.open(model.bundle_path, expected_digest=model.bundle_digest).card.labels == trained.manifest.labels
+    learned = [
+        entry for split in ("train", "validation") for entry in read_manifest(trained.manifest.manifest_path(split))
+    ]
+    lines = (Path(model.entry_path) / OUT_OF_FOLD_FILE).read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(learned) == model.cross_validated.images
+
+
+def test_training_again_elsewhere_gives_the_same_bundle(
+    trained: Made, make_trained: Callable[[Path], Made], tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(trained.source, tmp_path / "colours again"))
+    again = make_trained(copied)
+    card, other = (read_model_card(made.model.bundle_path) for made in (trained, again))
+    assert other.networks == card.networks
+    assert other.thresholds == card.thresholds
+
+
+@pytest.mark.parametrize("counts", [{"round": 12, "square": 12, "ring": 4}], ids=str)
+def test_smallest_dataset_that_is_accepted_can_be_trained(
+    counts: dict[str, int], make_trained: Callable[[Path], Made], tmp_path: Path
+) -> None:
+    made = make_trained(paint_class_folders(tmp_path / "few", counts))
+    assert made.manifest.images["train"]["ring"] == 3
+    assert set(made.evaluation.metrics.per_label) == set(counts)
+
+
+def _build(folder: Path, backbone: Path, head: FittedHead) -> Path:
+    build_bundle(
+        folder,
+        backbone=backbone,
+        pipeline=head.pipeline,
+        labels=LABELS,
+        thresholds={"a": 0.1, "b": 0.5, "c": 0.9},
+        steps=STEPS,
+        dataset_digest="d" * 64,
+        provenance={"seed": 0},
+    )
+    return folder
