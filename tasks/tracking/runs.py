@@ -71,9 +71,10 @@ class Run:
             dataset = mlflow.data.from_pandas(
                 pd.DataFrame(rows), source=source, name=f"{name}-{context}", digest=digest[:36]
             )
+            entity = dataset._to_mlflow_entity()
         tags = [InputTag(MLFLOW_DATASET_CONTEXT, context)]
         with answered(self._home):
-            self._client.log_inputs(self.run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
+            self._client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
 
     def mark_logged(self) -> None:
         """Say that all was logged."""
