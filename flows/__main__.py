@@ -157,6 +157,7 @@ def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flo
         source = operator.attrgetter(field)(config)
         if source:
             require_source(source)
+    Home.from_environment().root.mkdir(parents=True, exist_ok=True)
     _prepare_environment()
     module, _, name = command.entrypoint.partition(":")
     run_flow = getattr(importlib.import_module(module), name)

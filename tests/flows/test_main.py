@@ -14,13 +14,15 @@ from tests.makers import paint_class_folders
 
 
 def keeneye(*arguments, cwd, **environment):
+    # These tests also run inside a deployment's build step, where Prefect's own settings are in the environment.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return subprocess.run(
         [sys.executable, "-m", "flows", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,
         timeout=300,
-        env={**os.environ, "KEENEYE_HOME": str(cwd / "home"), **environment},
+        env={**outside, "KEENEYE_HOME": str(cwd / "home"), **environment},
     )
 
 
