@@ -1,8 +1,9 @@
 """The result of a training run: the JSON line on stdout, what `train()` returns. Fields are added, never renamed."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, cast
 
+from prefect.states import Completed
 from pydantic import BaseModel
 
 from tasks.evaluate.records import Evaluation
@@ -61,6 +62,14 @@ class TrainResult(BaseModel, frozen=True):
     report_path: str
     seconds: dict[str, float]
     reused: dict[str, bool]
+
+
+def finished(result: TrainResult) -> TrainResult:
+    """Let the Prefect UI show the status as the run's state; a caller of the flow still gets the result itself."""
+    reasons = (*result.gate.reasons, *result.inference_test.reasons)
+    message = "; ".join(reasons) or f"{result.model_name} version {result.model_version}"
+    # Prefect hands a caller the state's data.
+    return cast(TrainResult, Completed(name=result.status.capitalize(), message=message, data=result))
 
 
 def collect(

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, Task, TrainConfig, TrainingConfig
-from flows.result import TrainResult, collect
+from flows.result import TrainResult, collect, finished
 from tasks.evaluate.task import evaluate_model
 from tasks.inference_test.task import run_inference_test
 from tasks.ingest.task import ingest_images
@@ -57,4 +57,4 @@ def train(
         "staging": placed,
         "report": report,
     }
-    return collect(task, str(flow_run.id or ""), images, manifest, measured, trial, placed, report, stages)
+    return finished(collect(task, str(flow_run.id or ""), images, manifest, measured, trial, placed, report, stages))

@@ -94,7 +94,7 @@ def test_again_is_the_same_and_redoes_nothing(home, photos):
     assert len(client(home).search_runs([client(home).get_run(first.mlflow_run_id).info.experiment_id])) == 1
 
 
-def test_shuffled_labels_are_rejected(home, tmp_path, photos):
+def test_shuffled_labels_are_rejected(home, tmp_path, photos, prefect):
     for index, path in enumerate(sorted(photos.rglob("*.png"))):
         target = tmp_path / "shuffled" / LABELS[index % len(LABELS)]
         target.mkdir(parents=True, exist_ok=True)
@@ -102,6 +102,9 @@ def test_shuffled_labels_are_rejected(home, tmp_path, photos):
     result = train(data={"source": str(tmp_path / "shuffled")}, training=SMALL)
     assert result.status == "rejected"
     assert result.aliases == ()
+    state = httpx.get(f"{prefect}/flow_runs/{result.prefect_flow_run_id}").json()["state"]
+    assert (state["type"], state["name"]) == ("COMPLETED", "Rejected")
+    assert "gate.min_macro_f1" in state["message"]
     assert any("gate.min_macro_f1" in reason for reason in result.gate.reasons)
     tags = client(home).get_model_version("shuffled-classification", "1").tags
     assert tags["keeneye.status"] == "rejected"
