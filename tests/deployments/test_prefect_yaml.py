@@ -1,123 +1,192 @@
-"""`prefect.yaml` as Prefect takes it: deployed to a real server, and run by a real worker."""
+"""prefect.yaml as a user deploys it: only when the tests pass, with a complete form, and for a real worker to run."""
 
-import importlib
-import json
-import signal
+import os
+import shlex
 import subprocess
 import sys
-import time
 
 import httpx
 import mlflow
 import pytest
 import yaml
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
 
-from flows.config import TrainConfig
+from flows.config import GateConfig, TrainingConfig
 from tests.conftest import INPUT_SIZE, ROOT, reap
 from tests.makers import paint_class_folders
 
-DEFINITION = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+DEPLOYMENTS = [pytest.param(deployment, id=deployment["name"]) for deployment in CONFIG["deployments"]]
 TEST_COMMAND = "uv run pytest"
-NAME = "train/classification"
-FINISH_SECONDS = 240
+LABELS = ("cross", "round", "square")
+PROCESS_SECONDS = 240
+LIMITS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 
-def prefect_command(*arguments, environment, cwd=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=180,
+def run_prefect(*arguments, folder, environment):
+    """Run the `prefect` command in the project's folder, output to a file; returns exit code and all it said."""
+    log = folder / f"{arguments[0]}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment, "PWD": str(ROOT), "PREFECT_HOME": str(folder / "prefect")},
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        return process.wait(PROCESS_SECONDS), log.read_text()
+    finally:
+        reap(process)
+
+
+def deploy(prefect_url, folder, script):
+    """Deploy as a user does, with `script` in place of the tests, which would run this file again."""
+    copy = folder / "prefect.yaml"
+    copy.write_text(yaml.safe_dump(with_test_script(script)), encoding="utf-8")
+    return run_prefect(
+        "deploy", "--all", "--prefect-file", str(copy), folder=folder, environment={"PREFECT_API_URL": prefect_url}
     )
 
 
-def deploy(keeneye, *, build):
-    """Deploy everything with the build step's command replaced: the real one would run these tests again."""
-    definition = json.loads(json.dumps(DEFINITION))
-    definition["build"][0]["prefect.deployments.steps.run_shell_script"]["script"] = build
-    definition["pull"][0]["prefect.deployments.steps.set_working_directory"]["directory"] = str(ROOT)
-    path = keeneye.folder / "prefect.yaml"
-    path.write_text(yaml.safe_dump(definition))
-    environment = {**keeneye.environment, "PREFECT_HOME": str(keeneye.folder / "prefect")}
-    return prefect_command("deploy", "--all", "--prefect-file", str(path), environment=environment)
+def with_test_script(script):
+    build = [
+        {name: {**step, "script": script} if step["id"] == "tests" else step}
+        for named in CONFIG["build"]
+        for name, step in named.items()
+    ]
+    return {**CONFIG, "build": build}
 
 
-def deployment(url):
-    return httpx.get(f"{url}/deployments/name/{NAME}")
+def deployments_on(prefect_url):
+    return httpx.post(f"{prefect_url}/deployments/filter", json={}).raise_for_status().json()
 
 
-def test_deploying_runs_the_tests_of_the_readme_first():
-    steps = [step["prefect.deployments.steps.run_shell_script"]["script"] for step in DEFINITION["build"]]
-    assert any(script.startswith(TEST_COMMAND) for script in steps)
-    assert TEST_COMMAND in (ROOT / "README.md").read_text()
+def count_runs(prefect_url, deployment_id):
+    of_deployment = {"deployments": {"id": {"any_": [deployment_id]}}}
+    return httpx.post(f"{prefect_url}/flow_runs/count", json=of_deployment).raise_for_status().json()
 
 
-@pytest.mark.parametrize("definition", DEFINITION["deployments"], ids=lambda definition: definition["name"])
-def test_deployment_names_a_flow_and_valid_parameters(definition):
-    path, _, name = definition["entrypoint"].partition(":")
-    flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
-    assert set(definition["parameters"]) <= set(flow.parameters.properties)
-    assert TrainConfig.model_validate(definition["parameters"])
-    assert definition["description"]
-    assert not any(schedule["active"] for schedule in definition["schedules"])
+@pytest.fixture(scope="module")
+def work_pool(prefect_url):
+    names = {deployment["work_pool"]["name"] for deployment in CONFIG["deployments"]}
+    for name in names:
+        httpx.post(f"{prefect_url}/work_pools/", json={"name": name, "type": "process"}).raise_for_status()
+    yield prefect_url
+    for name in names:
+        httpx.delete(f"{prefect_url}/work_pools/{name}").raise_for_status()
 
 
-def test_failing_tests_deploy_nothing(keeneye, prefect_url):
-    before = deployment(prefect_url).json()
-    ended = deploy(keeneye, build="false")
-    assert ended.returncode != 0
-    assert deployment(prefect_url).json() == before
+@pytest.fixture(scope="module")
+def deployed(work_pool, tmp_path_factory):
+    """The deployments by name, as the server holds them after tests that passed."""
+    code, said = deploy(work_pool, tmp_path_factory.mktemp("deploy"), "true")
+    assert code == 0, said
+    found = deployments_on(work_pool)
+    yield {deployment["name"]: deployment for deployment in found}
+    for deployment in found:
+        httpx.delete(f"{work_pool}/deployments/{deployment['id']}").raise_for_status()
 
 
-def test_worker_runs_a_deployed_flow_with_a_parameter_changed(keeneye, prefect_url):
-    pool = DEFINITION["deployments"][0]["work_pool"]["name"]
-    httpx.post(f"{prefect_url}/work_pools/", json={"name": pool, "type": "process"}).raise_for_status()
-    ended = deploy(keeneye, build="true")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    deployed = deployment(prefect_url).json()
+def test_build_step_is_the_test_command_of_the_readme():
+    (script,) = [step["script"] for named in CONFIG["build"] for step in named.values() if step["id"] == "tests"]
+    words = shlex.split(script)
+    assert " ".join(words[:3]) == TEST_COMMAND
+    # Nothing that leaves tests out: no path, no -k, no -m.
+    assert set(words[3:]) <= {"-q"}
+    assert f"$ {TEST_COMMAND}\n" in (ROOT / "README.md").read_text(encoding="utf-8")
 
-    # The form: every field of every group with its limits and its sentence.
-    groups = deployed["parameter_openapi_schema"]["definitions"]
-    for group in ("DataConfig", "TrainingConfig", "EvaluationConfig", "GateConfig", "RegistryConfig"):
-        assert all(field["description"] for field in groups[group]["properties"].values())
-    assert groups["GateConfig"]["properties"]["min_macro_f1"]["maximum"] == 1.0
 
-    # What the model refuses is refused before a run exists.
-    runs = f"{prefect_url}/deployments/{deployed['id']}/create_flow_run"
-    for wrong in ({"gate": {"min_macro_f1": 7}}, {"data": {"sauce": "x"}}):
-        assert httpx.post(runs, json={"parameters": wrong}).status_code in (409, 422)
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_entrypoint_is_a_flow_that_takes_the_parameters(deployment, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    assert isinstance(flow, Flow)
+    assert flow.validate_parameters(deployment["parameters"]).items() >= deployment["parameters"].items()
 
-    paint_class_folders(keeneye.folder / "parts", ("cross", "round"), 12)
-    parameters = {
-        "data": {"source": str(keeneye.folder / "parts")},
+
+def test_failing_tests_deploy_nothing(work_pool, tmp_path):
+    # The time of the last change tells an update from a deployment that was there before.
+    before = {deployment["name"]: deployment["updated"] for deployment in deployments_on(work_pool)}
+    code, said = deploy(work_pool, tmp_path, "false")
+    assert code != 0
+    assert "run_shell_script" in said
+    assert {deployment["name"]: deployment["updated"] for deployment in deployments_on(work_pool)} == before
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_schedules_are_inactive(deployed, deployment):
+    schedules = deployed[deployment["name"]]["schedules"]
+    assert {schedule["slug"] for schedule in schedules} == {planned["slug"] for planned in deployment["schedules"]}
+    assert not any(schedule["active"] for schedule in schedules)
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_form_is_complete(deployed, deployment):
+    schema = deployed[deployment["name"]]["parameter_openapi_schema"]
+    groups = {}
+    for name, parameter in schema["properties"].items():
+        group = schema["definitions"].get(parameter.get("$ref", "").rpartition("/")[2], {})
+        assert {"title", "position", "default"} <= set(parameter), name
+        assert parameter.get("description") or group.get("description"), name
+        if group:
+            groups[name] = group
+    assert groups
+    for group, fields in groups.items():
+        assert fields["additionalProperties"] is False
+        for name, field in fields["properties"].items():
+            place = f"{group}.{name}"
+            assert {"title", "description", "default", "position"} <= set(field), place
+            if field["type"] in {"integer", "number"}:
+                assert LIMITS & set(field), place
+        positions = [field["position"] for field in fields["properties"].values()]
+        assert positions == sorted(set(positions)), group
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        pytest.param({"data": {"sauce": "x"}}, "'sauce' was unexpected", id="unknown field"),
+        pytest.param({"gate": {"min_macro_f1": 7}}, "gate.min_macro_f1", id="out of range"),
+        pytest.param({"training": {"input_size": 100}}, "not a multiple of 32", id="wrong multiple"),
+    ],
+)
+def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, parameters, words):
+    deployment_id = deployed["classification"]["id"]
+    before = count_runs(work_pool, deployment_id)
+    answer = httpx.post(f"{work_pool}/deployments/{deployment_id}/create_flow_run", json={"parameters": parameters})
+    assert answer.status_code == httpx.codes.CONFLICT
+    assert words in answer.json()["detail"]
+    assert count_runs(work_pool, deployment_id) == before
+
+
+def test_worker_trains_what_was_asked_for(work_pool, deployed, keeneye):
+    photos = paint_class_folders(keeneye.folder / "shapes", labels=LABELS, images_per_label=8)
+    changed = {
+        "data": {"source": str(photos)},
         "training": {"input_size": INPUT_SIZE},
-        "gate": {"min_macro_f1": 0.1},
+        "gate": {"min_macro_f1": 0.0, "min_label_recall": 0.0},
     }
-    run = httpx.post(runs, json={"parameters": parameters}).json()
-    worker = keeneye.start("worker", "start", "--pool", pool, program=("-m", "prefect"), name="worker")
-    try:
-        state = finished_state(prefect_url, run["id"])
-    finally:
-        worker.send_signal(signal.SIGINT)
-        reap(worker)
-    log = (keeneye.folder / "worker.err").read_text() + (keeneye.folder / "worker.out").read_text()
-    assert state == "COMPLETED", log
+    deployment = deployed["classification"]
+    creation = f"{work_pool}/deployments/{deployment['id']}/create_flow_run"
+    run_id = httpx.post(creation, json={"parameters": changed}).raise_for_status().json()["id"]
 
+    worker = ("worker", "start", "--pool", deployment["work_pool_name"], "--type", "process", "--run-once")
+    code, said = run_prefect(*worker, folder=keeneye.folder, environment=keeneye.environment)
+
+    assert code == 0, said
+    run = httpx.get(f"{work_pool}/flow_runs/{run_id}").raise_for_status().json()
+    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Staged"), said
+    assert run["parameters"] == {**deployment["parameters"], **changed}
     client = mlflow.MlflowClient(keeneye.home.tracking_uri, keeneye.home.registry_uri)
-    version = client.get_model_version_by_alias("parts-classification", "staging")
+    version = client.get_model_version_by_alias("shapes-classification", "staging")
     logged = client.get_run(version.run_id).data
-    assert logged.tags["prefect.flow_run_id"] == run["id"]
-    assert logged.params["gate.min_macro_f1"] == "0.1"
-    assert logged.params["gate.min_label_recall"] == "0.6"
-
-
-def finished_state(url, flow_run):
-    deadline = time.monotonic() + FINISH_SECONDS
-    while time.monotonic() < deadline:
-        state = httpx.get(f"{url}/flow_runs/{flow_run}").json()["state_type"]
-        if state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            return state
-        time.sleep(0.5)
-    raise TimeoutError(flow_run)
+    assert logged.tags["prefect.flow_run_id"] == run_id
+    # What was asked for, and the defaults for the rest of the group and the other groups.
+    assert logged.params["gate.min_macro_f1"] == "0.0"
+    assert logged.params["gate.max_latency_ms"] == str(GateConfig().max_latency_ms)
+    assert logged.params["training.seed"] == str(TrainingConfig().seed)
+    assert logged.params["data.split"] == "70/15/15"
