@@ -225,7 +225,8 @@ def test_overwritten_exif_decodes_or_is_refused(junk: bytes, place: int, jpeg: b
     data = image_bytes(PICTURE, "JPEG" if jpeg else "PNG", exif=bytes(blob))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decode_or_refuse(data)
+        decoded = decode_or_refuse(data)
+    assert decoded is None or (decoded.dtype == np.uint8 and decoded.shape[2] == 3)
 
 
 REFUSED = {
@@ -391,7 +392,8 @@ def test_files_with_overwritten_bytes_decode_or_are_refused(name: str, edits: li
         data[int(place * len(data))] = value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decode_or_refuse(bytes(data))
+        decoded = decode_or_refuse(bytes(data))
+    assert decoded is None or (decoded.dtype == np.uint8 and decoded.shape[2] == 3)
 
 
 def test_decoding_gives_what_opencv_gives_for_jpeg() -> None:
