@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -38,11 +40,30 @@ def connect(home: Home) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Two processes that make the embedded database at once break each other's migrations.
     with home.lock("mlflow"), answered(home), _unchanged(os.environ):
+        for uri in dict.fromkeys((home.tracking_uri, home.registry_uri)):
+            _make_database(uri)
         mlflow.set_tracking_uri(home.tracking_uri)
         mlflow.set_registry_uri(home.registry_uri)
         client = MlflowClient(home.tracking_uri, home.registry_uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _make_database(uri: str) -> None:
+    # MLflow makes its tables by a chain of migrations that cannot go on where a kill broke it: the chain runs on a
+    # draft, which becomes the database by a rename.
+    scheme, _, path = uri.partition(":///")
+    database = Path(path)
+    if scheme != "sqlite" or not path or database.exists():
+        return
+    draft, whole = (database.with_name(f"{database.name}.{suffix}") for suffix in ("draft", "whole"))
+    for leftover in (draft, whole):
+        leftover.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{draft}", f"sqlite:///{draft}").search_experiments(max_results=1)
+    with closing(sqlite3.connect(draft)) as source, closing(sqlite3.connect(whole)) as target:
+        source.backup(target)
+    whole.replace(database)
+    draft.unlink()
 
 
 @contextmanager
