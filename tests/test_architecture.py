@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {"ingest", "manifest", "train", "evaluate", "inference_test", "register", "report"}
-NOUNS = {"bundle", "dataset", "metrics", "stores", "tracking", "vision"}
+NOUNS = {"annotations", "bundle", "dataset", "ground_truth", "metrics", "stores", "tracking", "vision"}
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for room in ("flows", "tasks", "deployments")

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import TypeAdapter
 
 from tasks.dataset.truth import Truth
+from tasks.vision.masks import MaskClass
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -23,9 +24,13 @@ class ImageEntry:
         width: pixels, upright (after EXIF rotation).
         height: pixels, upright.
         truth: labels and boxes.
-        mask_ref: the defect mask's path relative to the root; empty without one.
+        mask_ref: the mask's path relative to the root; empty without one.
         given_split: the split that the source itself names; empty without one.
         group: images of one group never part; the content digest unless grouped otherwise.
+        mask_classes: which pixels of the mask are of which class.
+        creation_date: of the annotation, as ISO 8601 UTC without zone; empty when the source does not say.
+        job_name: the labelling job; empty when the source does not say.
+        is_human: drawn or confirmed by a person.
     """
 
     source_ref: str
@@ -36,6 +41,10 @@ class ImageEntry:
     mask_ref: str = ""
     given_split: Split | Literal[""] = ""
     group: str = ""
+    mask_classes: tuple[MaskClass, ...] = ()
+    creation_date: str = ""
+    job_name: str = ""
+    is_human: bool = True
 
 
 _ENTRY = TypeAdapter(ImageEntry)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.dataset.ground_truth import CLASSIFICATION_TYPE, UNDATED
 from tasks.evaluate.records import ImagePrediction
+from tasks.ground_truth.manifests import CLASSIFICATION_TYPE, UNDATED
 from tasks.metrics.classification import ClassificationMetrics
 
 TRAINING_ATTRIBUTE = "rekognition-custom-labels-training"

@@ -6,11 +6,11 @@ from pathlib import Path
 from flows.config import GateConfig
 from tasks import engine
 from tasks.bundle.predictor import Predictor
-from tasks.dataset.ground_truth import read_manifest
 from tasks.evaluate.gate import judge
 from tasks.evaluate.predictions import confidence_matrix, predict_entries, write_predictions
 from tasks.evaluate.records import FIGURES_FOLDER, PREDICTIONS_FILE, SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
 from tasks.evaluate.service_files import evaluation_summary, snapshot_line
+from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.metrics.classification import confusion_matrix, measure, truths_of
 from tasks.stores.content import StageKey

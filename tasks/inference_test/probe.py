@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from tasks.bundle.predictor import Prediction, Predictor
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
-from tasks.dataset.ground_truth import read_manifest
 from tasks.errors import EnvironmentFailed, KeeneyeError, SourceChanged
 from tasks.evaluate.records import ImagePrediction, read_predictions
+from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceOutcome
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry

@@ -5,8 +5,8 @@ from pathlib import Path
 from flows.config import DataConfig
 from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry, Split, read_index
-from tasks.dataset.ground_truth import read_manifest, write_manifest
 from tasks.dataset.versions import DatasetVersion, manifests_digest, merged_assignments
+from tasks.ground_truth.manifests import read_manifest, write_manifest
 from tasks.ingest.records import IMAGES_FILE, TEST_IMAGES_FILE, IngestedImages
 from tasks.manifest.build import count_images, divide, require_kinship, require_learnable
 from tasks.manifest.records import Manifest

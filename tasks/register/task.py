@@ -10,8 +10,8 @@ from flows.config import RegistryConfig, TrainConfig
 from tasks import engine
 from tasks.bundle.preprocessing import Resize
 from tasks.dataset.files import read_image_bytes
-from tasks.dataset.ground_truth import read_manifest
 from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
+from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.manifest.records import Manifest
 from tasks.register.publish import flat_metrics, flat_parameters

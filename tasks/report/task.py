@@ -8,8 +8,8 @@ from pathlib import Path
 from tasks import engine
 from tasks.dataset.entries import SPLITS
 from tasks.dataset.findings import read_findings
-from tasks.dataset.ground_truth import read_manifest
 from tasks.evaluate.records import Evaluation, read_predictions
+from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.ingest.records import FINDINGS_FILE, IngestedImages
 from tasks.manifest.records import Manifest

@@ -5,7 +5,7 @@ from pathlib import Path
 from flows.config import EvaluationConfig, Task, TrainingConfig
 from tasks import engine
 from tasks.bundle.preprocessing import standard_steps
-from tasks.dataset.ground_truth import read_manifest
+from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 class BoundingBox:
     """A labelled box in pixels of its image, half-open: it covers `left <= x < left + width`.
 
+    `confidence` is 0 to 1, of whoever drew it.
+
     Raises:
         ValueError: when the box is empty or starts left of or above the image.
     """
@@ -16,6 +18,7 @@ class BoundingBox:
     top: int
     width: int
     height: int
+    confidence: float = 1.0
 
     def __post_init__(self) -> None:
         if self.left < 0 or self.top < 0:

@@ -7,10 +7,10 @@ import pytest
 
 from flows.config import GateConfig
 from tasks.bundle.predictor import Predictor
-from tasks.dataset.ground_truth import read_manifest
 from tasks.errors import BundleError
 from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, read_predictions
 from tasks.evaluate.task import evaluate_model
+from tasks.ground_truth.manifests import read_manifest
 from tests.tasks.conftest import LENIENT, Made
 
 EVALUATION = "rekognition-custom-labels-evaluation"

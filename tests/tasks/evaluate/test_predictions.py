@@ -6,10 +6,10 @@ import pytest
 
 from tasks.bundle.predictor import BATCH_SIZE, Predictor
 from tasks.dataset.entries import ImageEntry
-from tasks.dataset.ground_truth import read_manifest
 from tasks.errors import SourceChanged
 from tasks.evaluate.predictions import confidence_matrix, predict_entries, write_predictions
 from tasks.evaluate.records import ImagePrediction, read_predictions
+from tasks.ground_truth.manifests import read_manifest
 from tests.tasks.conftest import Made
 
 

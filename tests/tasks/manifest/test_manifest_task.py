@@ -7,8 +7,8 @@ import pytest
 
 from flows.config import DataConfig
 from tasks.dataset.entries import SPLITS
-from tasks.dataset.ground_truth import read_manifest
 from tasks.errors import DataError
+from tasks.ground_truth.manifests import read_manifest
 from tasks.ingest.task import ingest_images
 from tasks.manifest.records import Manifest
 from tasks.manifest.task import build_manifest

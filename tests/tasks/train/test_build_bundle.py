@@ -9,8 +9,8 @@ import pytest
 from tasks.bundle.format import file_sha256, read_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle.preprocessing import standard_steps
-from tasks.dataset.ground_truth import read_manifest
 from tasks.errors import TrainingError
+from tasks.ground_truth.manifests import read_manifest
 from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, head_to_onnx, require_parity
 from tasks.train.heads import FittedHead, Matrix, Probabilities, fit_head
 from tasks.train.records import OUT_OF_FOLD_FILE

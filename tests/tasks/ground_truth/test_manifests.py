@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.dataset.entries import ImageEntry
-from tasks.dataset.ground_truth import CLASSIFICATION_TYPE, manifest_line, read_manifest, write_manifest
 from tasks.dataset.truth import Truth
 from tasks.errors import DataError
+from tasks.ground_truth.manifests import CLASSIFICATION_TYPE, manifest_line, read_manifest, write_manifest
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
 ENTRIES = st.builds(

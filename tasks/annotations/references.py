@@ -1,0 +1,116 @@
+"""From a reference in an annotation file to a file below the source's root; no path leaves it. Opens no file."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+SHOWN_CHARACTERS = 200
+
+
+class RefusedReference(Exception):
+    """A reference that leads nowhere. `code` is the finding it becomes; the message is a sentence."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteRule:
+    """References that start with `prefix` start with `replacement` instead."""
+
+    prefix: str
+    replacement: str
+
+    @classmethod
+    def parse(cls, text: str) -> "RewriteRule":
+        """Read `PREFIX=REPLACEMENT`; the replacement may be empty.
+
+        Raises:
+            ValueError: without `=`, or with an empty prefix.
+        """
+        prefix, separator, replacement = text.rpartition("=")
+        if not separator or not prefix:
+            raise ValueError(f"{text!r} is no rule; write PREFIX=REPLACEMENT, such as s3://bucket/photos/=photos/")
+        return cls(prefix, replacement)
+
+
+class ReferenceResolver:
+    """Finds the files that annotation files mean.
+
+    Args:
+        root: absolute folder that no reference may leave.
+        files: references of all files below it, relative to it.
+        rules: rewritten prefixes; the longest that fits is used.
+    """
+
+    def __init__(self, root: Path, files: Iterable[str], rules: Sequence[RewriteRule] = ()) -> None:
+        self._root = root
+        self._files = frozenset(files)
+        self._rules = sorted(rules, key=lambda rule: -len(rule.prefix))
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for ref in self._files:
+            by_name[posixpath.basename(ref)].append(ref)
+        self._by_name = by_name
+
+    def resolve(self, reference: str, base: str = "") -> str:
+        """Return the path relative to the root that a reference means; the file need not exist.
+
+        A relative reference is tried from `base` (the annotation file's folder, relative to the root), then from the
+        root, then as the end of the one file's path that ends so.
+
+        Raises:
+            RefusedReference: `ERROR_OUTSIDE_SOURCE` when it leads out of the root, `ERROR_INVALID_SOURCE_REF_FORMAT`
+                when it is empty, has control characters, or a scheme that no rule rewrites.
+        """
+        shown = reference[:SHOWN_CHARACTERS]
+        if not reference or not reference.isprintable():
+            raise RefusedReference("ERROR_INVALID_SOURCE_REF_FORMAT", f"{shown!r} is no path of an image file")
+        path = self._local_path(reference)
+        if path.startswith("/"):
+            return self._below_root(path, shown)
+        path = path.replace("\\", "/")
+        for folder in dict.fromkeys((base, "")):
+            candidate = posixpath.normpath(posixpath.join(folder, path))
+            if candidate in self._files:
+                return candidate
+        candidate = posixpath.normpath(posixpath.join(base, path))
+        if candidate == ".." or candidate.startswith("../"):
+            raise _outside(shown, self._root)
+        tail = posixpath.normpath(path)
+        ends = [ref for ref in self._by_name.get(posixpath.basename(tail), ()) if ("/" + ref).endswith("/" + tail)]
+        return ends[0] if len(ends) == 1 else candidate
+
+    def _local_path(self, reference: str) -> str:
+        for rule in self._rules:
+            if reference.startswith(rule.prefix):
+                reference = rule.replacement + reference[len(rule.prefix) :]
+                break
+        scheme, separator, _ = reference.partition("://")
+        if not separator:
+            return reference
+        if scheme.lower() != "file":
+            raise RefusedReference(
+                "ERROR_INVALID_SOURCE_REF_FORMAT",
+                f"{reference[:SHOWN_CHARACTERS]} lies elsewhere; copy the images here and name a rule in data.rewrite, "
+                f"such as {_folder_of(reference)}=",
+            )
+        return unquote(urlsplit(reference).path)
+
+    def _below_root(self, path: str, shown: str) -> str:
+        normal = PurePosixPath(posixpath.normpath(path))
+        if not normal.is_relative_to(self._root.as_posix()):
+            raise _outside(shown, self._root)
+        return normal.relative_to(self._root.as_posix()).as_posix()
+
+
+def _outside(shown: str, root: Path) -> RefusedReference:
+    message = f"{shown} leads out of {root}, where nothing is read; name the images' folder in data.image_root"
+    return RefusedReference("ERROR_OUTSIDE_SOURCE", message)
+
+
+def _folder_of(reference: str) -> str:
+    return reference[: reference.rfind("/") + 1][:SHOWN_CHARACTERS]
