@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticBaseSettingsSource
 
-from flows.config import TrainConfig
+from flows.config import GroundTruthConfig, TrainConfig
 from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
 from tasks.ingest.sources import require_source
 from tasks.stores.home import Home
@@ -61,6 +61,20 @@ COMMANDS = {
 
 exit codes:
   0 staged or registered   1 the data or the gate said no   2 the request was wrong   3 try again later""",
+    ),
+    "ground-truth": Command(
+        GroundTruthConfig,
+        "flows.ground_truth:ground_truth",
+        ("data.source", "data.test_source"),
+        "Turn any labelled source into manifests of train, validation and test images; masks become boxes.",
+        """examples:
+  keeneye ground-truth                                             the built-in demo set: masks to boxes
+  keeneye ground-truth --data.source photos --output truth         photos/LABEL/*.jpg, or the MVTec layout
+  keeneye ground-truth --data.source coco.json --data.image_root photos --format yolo --output yolo
+  keeneye ground-truth --data.source old.manifest --data.rewrite '["s3://bucket/photos/="]' --data.rules aws
+
+exit codes:
+  0 written   1 the data, or the rules asked for, said no   2 the request was wrong   3 try again later""",
     ),
 }
 

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Task = Literal["classification"]
+GroundTruthTask = Literal["auto", "classification", "detection"]
+ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
 
 NAME_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
@@ -26,8 +28,9 @@ class DataConfig(Group):
     source: str = Field(
         default="demo://transistors?images=150&seed=7",
         min_length=1,
-        description="Folder of images: one sub-folder per label, or the MVTec layout (train/, test/, "
-        "ground_truth/); or the built-in demo set.",
+        description="Folder of images (one sub-folder per label, or the MVTec layout with masks), Ground Truth "
+        "manifest, COCO, YOLO, Pascal VOC or CSV annotations, a zip or tar archive of any of these; or the built-in "
+        "demo set.",
         json_schema_extra={"position": 1},
     )
     name: str = Field(
@@ -76,6 +79,75 @@ class DataConfig(Group):
         le=1000.0,
         description="Larger files are left out unread (megabytes).",
         json_schema_extra={"position": 8},
+    )
+    image_root: str = Field(
+        default="",
+        description="Folder that the references of annotation files are relative to, and never leave; empty takes "
+        "the source's own folder.",
+        json_schema_extra={"position": 9},
+    )
+    rewrite: tuple[str, ...] = Field(
+        default=(),
+        description="Rules PREFIX=REPLACEMENT for references of annotation files, such as s3://bucket/photos/=.",
+        json_schema_extra={"position": 10},
+    )
+    rules: Literal["open", "aws"] = Field(
+        default="open",
+        description="What counts as valid: `open` takes true negatives, masks and every format; `aws` takes what "
+        "Rekognition Custom Labels accepts, and no more.",
+        json_schema_extra={"position": 11},
+    )
+    group_by: str = Field(
+        default="",
+        description="Images of one group never part: a regular expression with one group, searched in each "
+        "reference, such as part-(\\d+), or the name of a CSV column.",
+        json_schema_extra={"position": 12},
+    )
+    near_duplicates: bool = Field(
+        default=True,
+        description="Keep pictures that show the same but for compression, size or brightness in one split.",
+        json_schema_extra={"position": 13},
+    )
+
+
+class MaskConfig(Group):
+    """How masks become bounding boxes."""
+
+    alpha_threshold: int = Field(
+        default=128,
+        ge=0,
+        le=255,
+        description="Mask pixels less opaque than this are background (0 to 255).",
+        json_schema_extra={"position": 1},
+    )
+    colour_tolerance: int = Field(
+        default=8,
+        ge=0,
+        le=127,
+        description="Largest difference of a channel to a class's colour (0 to 255).",
+        json_schema_extra={"position": 2},
+    )
+    connectivity: Literal[4, 8] = Field(
+        default=8,
+        description="8: pixels that touch at a corner belong together; 4: only at a side.",
+        json_schema_extra={"position": 3},
+    )
+    min_area_pixels: int = Field(
+        default=16,
+        ge=1,
+        description="Smaller components are noise and get no box (pixels).",
+        json_schema_extra={"position": 4},
+    )
+    merge_distance_pixels: int = Field(
+        default=0,
+        ge=0,
+        description="Components of one class with a gap of at most this get one box (pixels); 0 merges none.",
+        json_schema_extra={"position": 5},
+    )
+    one_box_per: Literal["component", "class"] = Field(
+        default="component",
+        description="One box around each component, or one around all of a class.",
+        json_schema_extra={"position": 6},
     )
 
 
@@ -165,7 +237,27 @@ class TrainConfig(Group):
 
     task: Task = Field(default="classification", description="What the model answers: one label per image.")
     data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
+    masks: MaskConfig = Field(default=MaskConfig(), description="How masks become bounding boxes.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="How the model learns.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
     gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")
     registry: RegistryConfig = Field(default=RegistryConfig(), description="Where the model goes.")
+
+
+class GroundTruthConfig(Group):
+    """Turn any labelled source into manifests of train, validation and test images."""
+
+    task: GroundTruthTask = Field(
+        default="auto",
+        description="What the ground truth is for: labels of images, or boxes; `auto` takes boxes where the source has "
+        "boxes or masks.",
+    )
+    data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
+    masks: MaskConfig = Field(default=MaskConfig(), description="How masks become bounding boxes.")
+    output: str = Field(default="", description="Folder to write to; empty takes one in Keeneye's home.")
+    format: ManifestFormat = Field(default="ground-truth", description="The format of the files written.")
+    reference_prefix: str = Field(
+        default="",
+        description="Put before every image reference written, such as s3://bucket/photos/; empty leaves them relative "
+        "to the image folder.",
+    )

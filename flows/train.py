@@ -3,14 +3,23 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, Task, TrainConfig, TrainingConfig
+from flows.config import (
+    DataConfig,
+    EvaluationConfig,
+    GateConfig,
+    MaskConfig,
+    RegistryConfig,
+    Task,
+    TrainConfig,
+    TrainingConfig,
+)
 from flows.result import TrainResult, collect, finished
 from tasks.evaluate.task import evaluate_model
 from tasks.inference_test.task import run_inference_test
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.register.task import register_version, stage_version
-from tasks.report.task import write_report
+from tasks.report.task import write_data_report, write_report
 from tasks.stores.home import Home
 from tasks.train.task import train_model
 
@@ -19,6 +28,7 @@ from tasks.train.task import train_model
 def train(
     task: Task = "classification",
     data: DataConfig = DataConfig(),  # noqa: B008 - frozen, and the form shows its fields
+    masks: MaskConfig = MaskConfig(),  # noqa: B008
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
     evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008
     gate: GateConfig = GateConfig(),  # noqa: B008
@@ -29,27 +39,32 @@ def train(
     Args:
         task: What the model answers.
         data: Where the images come from and how they are divided.
+        masks: How masks become bounding boxes.
         training: How the model learns.
         evaluation: How the model is measured.
         gate: What the model must reach to be staged.
         registry: Where the model goes.
     """
-    config = TrainConfig(task=task, data=data, training=training, evaluation=evaluation, gate=gate, registry=registry)
+    config = TrainConfig(
+        task=task, data=data, masks=masks, training=training, evaluation=evaluation, gate=gate, registry=registry
+    )
     home = Home.from_environment()
     home.store.sweep()
 
     images = ingest_images(home, data)
-    manifest = build_manifest(home, images, data)
+    manifest = build_manifest(home, images, data, masks, task)
+    described = write_data_report(home, images, manifest, data)
     model = train_model(home, manifest, task, training, evaluation)
     measured = evaluate_model(home, manifest, model, gate)
     version = register_version(home, manifest, model, measured, config)
     trial = run_inference_test(home, manifest, measured, version, gate)
     placed = stage_version(home, version, measured, trial, registry)
-    report = write_report(home, images, manifest, model, measured, trial, placed)
+    report = write_report(home, images, manifest, model, measured, trial, placed, described)
 
     stages = {
         "ingest": images,
         "manifest": manifest,
+        "data_report": described,
         "train": model,
         "evaluate": measured,
         "register": version,

@@ -96,6 +96,14 @@ def paint_with_mask(shape: str, side: int = 48, seed: Sequence[int] = (0,)) -> t
     return np.clip(noisy, 0, 255).astype(np.uint8), mask
 
 
+def paint_with_boxes(boxes: Sequence[tuple[int, int, int, int]], side: int = 64, seed: Sequence[int] = (0,)) -> Pixels:
+    """Paint bright rectangles (left, top, width, height) on noise, side x side x 3 RGB."""
+    pixels = np.random.default_rng(list(seed)).integers(20, 90, (side, side, 3), dtype=np.uint8)
+    for left, top, width, height in boxes:
+        pixels[top : top + height, left : left + width] += 140
+    return pixels
+
+
 def png_bytes(array: NDArray[Any], **options: Any) -> bytes:
     """Encode an array that Pillow understands (H x W, H x W x 2, 3 or 4 of uint8; H x W of uint16)."""
     return image_bytes(Image.fromarray(array), "PNG", **options)

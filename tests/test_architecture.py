@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = {"ingest", "manifest", "train", "evaluate", "inference_test", "register", "report"}
+STAGES = {"ingest", "manifest", "export", "train", "evaluate", "inference_test", "register", "report"}
 NOUNS = {"annotations", "bundle", "dataset", "ground_truth", "metrics", "stores", "tracking", "vision"}
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()

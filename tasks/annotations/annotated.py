@@ -7,6 +7,19 @@ from tasks.dataset.entries import Split
 from tasks.dataset.findings import Finding
 from tasks.vision.masks import MaskClass
 
+SPLIT_BY_NAME: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""The words by which folders and files name splits, lower case."""
+MAX_LABEL_CHARACTERS = 256
+"""The managed service's limit on a label's length."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatedBox:
@@ -49,6 +62,7 @@ class AnnotatedImage:
         creation_date: of the annotation, as ISO 8601 UTC without zone; empty when the source does not say.
         job_name: the labelling job; empty when the source does not say.
         is_human: drawn or confirmed by a person.
+        stated_ref: the reference as a manifest states it; empty when no manifest does.
     """
 
     source_ref: str
@@ -64,6 +78,7 @@ class AnnotatedImage:
     creation_date: str = ""
     job_name: str = ""
     is_human: bool = True
+    stated_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
 """From a reference in an annotation file to a file below the source's root; no path leaves it. Opens no file."""
 
 import posixpath
-from collections import defaultdict
+import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 SHOWN_CHARACTERS = 200
+_UNUSABLE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Controls, lone surrogates and line separators. Other spaces stand in real names: macOS puts U+202F into those of
+its screenshots."""
 
 
 class RefusedReference(Exception):
@@ -51,28 +55,33 @@ class ReferenceResolver:
         self._root = root
         self._files = frozenset(files)
         self._rules = sorted(rules, key=lambda rule: -len(rule.prefix))
-        by_name: dict[str, list[str]] = defaultdict(list)
-        for ref in self._files:
-            by_name[posixpath.basename(ref)].append(ref)
-        self._by_name = by_name
+        # Written backwards and sorted, all paths with one end stand together: many may share a file's name.
+        self._backwards = sorted(_backwards(ref) for ref in self._files)
+
+    @property
+    def files(self) -> frozenset[str]:
+        """References of all files below the root."""
+        return self._files
 
     def resolve(self, reference: str, base: str = "") -> str:
         """Return the path relative to the root that a reference means; the file need not exist.
 
         A relative reference is tried from `base` (the annotation file's folder, relative to the root), then from the
-        root, then as the end of the one file's path that ends so.
+        root, then as the end of the one file's path that ends so. Backslashes separate folders, as on Windows.
 
         Raises:
             RefusedReference: `ERROR_OUTSIDE_SOURCE` when it leads out of the root, `ERROR_INVALID_SOURCE_REF_FORMAT`
                 when it is empty, has control characters, or a scheme that no rule rewrites.
         """
         shown = reference[:SHOWN_CHARACTERS]
-        if not reference or not reference.isprintable():
-            raise RefusedReference("ERROR_INVALID_SOURCE_REF_FORMAT", f"{shown!r} is no path of an image file")
+        _require_usable(reference, shown)
         path = self._local_path(reference)
+        _require_usable(path, shown)
         if path.startswith("/"):
             return self._below_root(path, shown)
         path = path.replace("\\", "/")
+        if path.startswith("/"):
+            raise _outside(shown, self._root)
         for folder in dict.fromkeys((base, "")):
             candidate = posixpath.normpath(posixpath.join(folder, path))
             if candidate in self._files:
@@ -80,9 +89,13 @@ class ReferenceResolver:
         candidate = posixpath.normpath(posixpath.join(base, path))
         if candidate == ".." or candidate.startswith("../"):
             raise _outside(shown, self._root)
-        tail = posixpath.normpath(path)
-        ends = [ref for ref in self._by_name.get(posixpath.basename(tail), ()) if ("/" + ref).endswith("/" + tail)]
-        return ends[0] if len(ends) == 1 else candidate
+        return self._only_file_ending_with(posixpath.normpath(path)) or candidate
+
+    def _only_file_ending_with(self, tail: str) -> str:
+        end = _backwards(tail)
+        place = bisect_left(self._backwards, end)
+        ends = [text for text in self._backwards[place : place + 2] if text.startswith(end)]
+        return ends[0][-2::-1] if len(ends) == 1 else ""
 
     def _local_path(self, reference: str) -> str:
         for rule in self._rules:
@@ -98,13 +111,27 @@ class ReferenceResolver:
                 f"{reference[:SHOWN_CHARACTERS]} lies elsewhere; copy the images here and name a rule in data.rewrite, "
                 f"such as {_folder_of(reference)}=",
             )
-        return unquote(urlsplit(reference).path)
+        try:
+            return unquote(urlsplit(reference).path)
+        except ValueError as error:
+            message = f"{reference[:SHOWN_CHARACTERS]} is no file: address ({error}); write the path alone"
+            raise RefusedReference("ERROR_INVALID_SOURCE_REF_FORMAT", message) from error
 
     def _below_root(self, path: str, shown: str) -> str:
         normal = PurePosixPath(posixpath.normpath(path))
         if not normal.is_relative_to(self._root.as_posix()):
             raise _outside(shown, self._root)
         return normal.relative_to(self._root.as_posix()).as_posix()
+
+
+def _require_usable(path: str, shown: str) -> None:
+    is_usable = path.isprintable() or not _UNUSABLE_CATEGORIES & set(map(unicodedata.category, path))
+    if not path or not is_usable:
+        raise RefusedReference("ERROR_INVALID_SOURCE_REF_FORMAT", f"{shown!r} is no path of an image file")
+
+
+def _backwards(path: str) -> str:
+    return f"/{path}"[::-1]
 
 
 def _outside(shown: str, root: Path) -> RefusedReference:

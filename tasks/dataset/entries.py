@@ -26,8 +26,10 @@ class ImageEntry:
         truth: labels and boxes.
         mask_ref: the mask's path relative to the root; empty without one.
         given_split: the split that the source itself names; empty without one.
-        group: images of one group never part; the content digest unless grouped otherwise.
+        group: images of one group never part. At ingest what the source names, empty without; then the content
+            digest, unless grouped otherwise.
         mask_classes: which pixels of the mask are of which class.
+        mask_sha256: digest of the mask file's bytes, hexadecimal; empty without one.
         creation_date: of the annotation, as ISO 8601 UTC without zone; empty when the source does not say.
         job_name: the labelling job; empty when the source does not say.
         is_human: drawn or confirmed by a person.
@@ -42,6 +44,7 @@ class ImageEntry:
     given_split: Split | Literal[""] = ""
     group: str = ""
     mask_classes: tuple[MaskClass, ...] = ()
+    mask_sha256: str = ""
     creation_date: str = ""
     job_name: str = ""
     is_human: bool = True

@@ -14,15 +14,24 @@ def read_image_bytes(root: Path, entry: ImageEntry) -> bytes:
     Raises:
         SourceChanged: when the file is gone, leads out of `root`, or its bytes changed since ingest.
     """
-    path = Path(os.path.realpath(root / entry.source_ref))
+    return _read_unchanged(root, entry.source_ref, entry.sha256)
+
+
+def read_mask_bytes(root: Path, entry: ImageEntry) -> bytes:
+    """Return the bytes of an entry's mask file; raises as `read_image_bytes` does."""
+    return _read_unchanged(root, entry.mask_ref, entry.mask_sha256)
+
+
+def _read_unchanged(root: Path, reference: str, sha256: str) -> bytes:
+    path = Path(os.path.realpath(root / reference))
     if not path.is_relative_to(os.path.realpath(root)):
-        raise SourceChanged(f"{entry.source_ref} leads out of {root}, where nothing is read; start the run again")
+        raise SourceChanged(f"{reference} leads out of {root}, where nothing is read; start the run again")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SourceChanged(
             f"{path} was there at ingest and is gone ({error.strerror}); start the run again"
         ) from error
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise SourceChanged(f"{path} changed since ingest; start the run again")
     return data

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.errors import DataError
+
 Severity = Literal["error", "warning"]
 
 
@@ -45,3 +47,17 @@ def read_findings(path: Path) -> list[Finding]:
     # Not str.splitlines: names may hold characters that it takes for line ends.
     with path.open("rb") as stream:
         return [Finding.model_validate_json(line) for line in stream]
+
+
+def require_enough_valid(listed: int, invalid: int, max_invalid_fraction: float, findings_path: Path) -> None:
+    """Refuse a source with too many bad items.
+
+    Raises:
+        DataError: when more than `max_invalid_fraction` of the listed images are bad; it names the findings file.
+    """
+    if invalid > max_invalid_fraction * listed:
+        raise DataError(
+            f"{invalid} of {listed} images are bad ({invalid / listed:.0%}), more than the {max_invalid_fraction:.0%} "
+            f"that data.max_invalid_fraction allows; see {findings_path}, then repair or remove them",
+            findings_path=str(findings_path),
+        )

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tasks.annotations.dates import UNDATED
 from tasks.evaluate.records import ImagePrediction
-from tasks.ground_truth.manifests import CLASSIFICATION_TYPE, UNDATED
+from tasks.ground_truth.manifests import CLASSIFICATION_TYPE
 from tasks.metrics.classification import ClassificationMetrics
 
 TRAINING_ATTRIBUTE = "rekognition-custom-labels-training"

@@ -26,7 +26,7 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
     key = StageKey(
         stage="evaluate",
         version=STAGE_VERSION,
-        inputs={"bundle": model.bundle_digest, "dataset": manifest.dataset_digest, "training": model.key},
+        inputs={"bundle": model.bundle_digest, "manifest": manifest.manifest_digest, "training": model.key},
         config={},
         libraries=("scikit-learn", "matplotlib", "onnxruntime", "opencv-python-headless", "pillow", "numpy"),
     )

@@ -1,85 +1,140 @@
-"""Check listed files: readable, whole, of usable size, not seen before. Decides what is a finding."""
+"""Check listed images: readable, whole, of usable size, as annotated, not seen before. Decides what is a finding."""
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.annotations.annotated import AnnotatedImage
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.findings import Finding
+from tasks.dataset.groups import GROUP_PREFIX
+from tasks.dataset.near_duplicates import thumbnail
 from tasks.dataset.truth import Truth
-from tasks.ingest.layouts import ListedFile
-from tasks.vision.images import SUFFIXES_BY_FORMAT, ImageError, decode_rgb, read_header
+from tasks.ingest.boxes import PlacedBoxes, place_boxes
+from tasks.vision.images import SUFFIXES_BY_FORMAT, ImageError, ImageHeader, decode_rgb, read_header
 
+MASK_CODE = "ERROR_INVALID_MASK"
 THREADS = 4
 """Hashing and decoding release the interpreter's lock; twice two cores keep the disk busy too."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """What counts as too small or too large."""
+    """What counts as too small or too large, and which formats count (all that can be decoded, when empty).
+
+    `max_aspect_ratio` is the longer side over the shorter; 0 sets no limit.
+    """
 
     min_side_pixels: int
     max_megapixels: float
     max_file_megabytes: float
+    max_side_pixels: int = 0
+    max_aspect_ratio: float = 0.0
+    formats: tuple[str, ...] = ()
+
+    def as_strict_as_custom_labels(self) -> "ImageLimits":
+        """Return these limits, narrowed to what the managed service accepts (developer guide, "Limits")."""
+        return ImageLimits(
+            min_side_pixels=max(64, self.min_side_pixels),
+            max_megapixels=self.max_megapixels,
+            max_file_megabytes=min(15.0, self.max_file_megabytes),
+            max_side_pixels=4096,
+            max_aspect_ratio=20.0,
+            formats=("PNG", "JPEG"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """One file's outcome: an entry when it is usable, and what was found."""
+    """One file's outcome: an entry with its thumbnail when it is usable, and what was found."""
 
     entry: ImageEntry | None
+    findings: tuple[Finding, ...]
+    thumbnail: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFiles:
+    """All files' outcome: usable entries without duplicates, sorted by reference, each with its thumbnail."""
+
+    entries: tuple[ImageEntry, ...]
+    thumbnails: tuple[NDArray[np.uint8], ...]
     findings: tuple[Finding, ...]
 
 
 def check_files(
-    root: Path, files: Sequence[ListedFile], limits: ImageLimits, report: Callable[[int, int], None]
-) -> tuple[list[ImageEntry], list[Finding]]:
-    """Check all files of a source; `report(done, total)` is called as files finish.
-
-    Returns:
-        The usable entries without duplicates, sorted by source reference, and all findings.
-    """
+    root: Path, files: Sequence[AnnotatedImage], limits: ImageLimits, report: Callable[[int, int], None]
+) -> CheckedFiles:
+    """Check all files of a source; `report(done, total)` is called as files finish."""
+    thumbnails: dict[str, NDArray[np.uint8]] = {}
     entries: list[ImageEntry] = []
     findings: list[Finding] = []
     with ThreadPoolExecutor(THREADS) as pool:
         checked = pool.map(lambda file: check_file(root, file, limits), files)
         for done, outcome in enumerate(checked, start=1):
             findings += outcome.findings
-            if outcome.entry:
+            if outcome.entry and outcome.thumbnail is not None:
                 entries.append(outcome.entry)
+                thumbnails[outcome.entry.source_ref] = outcome.thumbnail
             report(done, len(files))
     kept, duplicates = drop_duplicates(entries)
-    return kept, findings + duplicates
+    small = tuple(thumbnails[entry.source_ref] for entry in kept)
+    return CheckedFiles(tuple(kept), small, (*findings, *duplicates))
 
 
-def check_file(root: Path, file: ListedFile, limits: ImageLimits) -> CheckedFile:
-    """Read, hash and decode one file."""
+def check_file(root: Path, file: AnnotatedImage, limits: ImageLimits) -> CheckedFile:
+    """Read, hash and decode one file, and hold its annotations against it."""
     try:
-        data = _read(root / file.source_ref, limits)
+        data = _read(root, file.source_ref, limits)
         header = read_header(data)
-        _check_size(header.width, header.height, limits)
+        _check_header(header, limits)
         image = decode_rgb(data, max_megapixels=limits.max_megapixels)
     except ImageError as error:
-        return CheckedFile(None, (Finding(code=error.code, source_ref=file.source_ref, message=str(error)),))
+        return CheckedFile(None, (_finding(error.code, file, str(error)),))
+    height, width = image.shape[:2]
+    findings = list(_suffix_findings(file.source_ref, header.format))
+    try:
+        placed = _placed(file, width, height)
+        mask_sha256 = _mask_digest(root, file, limits)
+    except ImageError as error:
+        if error.code != MASK_CODE or file.boxes is None:
+            return CheckedFile(None, (*findings, _finding(error.code, file, str(error))))
+        # The boxes are known; without its mask the image is only drawn less well.
+        findings.append(_finding("WARNING_INVALID_MASK", file, str(error)))
+        file, mask_sha256 = replace(file, mask_ref="", mask_classes=()), ""
+    findings += placed.findings
+    truth = _truth(file, placed)
+    if placed.are_all_lost or truth is None:
+        findings.append(_useless_finding(file, placed))
+        return CheckedFile(None, tuple(findings))
     digest = hashlib.sha256(data).hexdigest()
     entry = ImageEntry(
         source_ref=file.source_ref,
         sha256=digest,
-        width=image.shape[1],
-        height=image.shape[0],
-        truth=Truth((file.label,)),
+        width=width,
+        height=height,
+        truth=truth,
         mask_ref=file.mask_ref,
         given_split=file.given_split,
-        group=digest,
+        group=file.group.removeprefix(GROUP_PREFIX),  # as Keeneye's own manifests name them
+        mask_classes=file.mask_classes,
+        mask_sha256=mask_sha256,
+        creation_date=file.creation_date,
+        job_name=file.job_name,
+        is_human=file.is_human,
     )
-    return CheckedFile(entry, tuple(_suffix_findings(file.source_ref, header.format)))
+    return CheckedFile(entry, tuple(findings), thumbnail(image))
 
 
 def drop_duplicates(entries: Iterable[ImageEntry]) -> tuple[list[ImageEntry], list[Finding]]:
-    """Keep one of several files with the same bytes; keep none when their labels differ.
+    """Keep one of several files with the same bytes; keep none when their labels, boxes or masks differ.
 
     Of equal files that the source puts into different splits, the one to be tested on stays: what the test set
     holds must not be trained on.
@@ -90,7 +145,7 @@ def drop_duplicates(entries: Iterable[ImageEntry]) -> tuple[list[ImageEntry], li
     kept, findings = [], []
     for copies in by_content.values():
         copies.sort(key=lambda entry: (entry.given_split != "test", entry.source_ref))
-        if len({entry.truth.labels for entry in copies}) > 1:
+        if len({(entry.truth, entry.mask_sha256, entry.mask_classes) for entry in copies}) > 1:
             findings += [_conflict_finding(entry, copies) for entry in copies]
             continue
         kept.append(copies[0])
@@ -98,21 +153,84 @@ def drop_duplicates(entries: Iterable[ImageEntry]) -> tuple[list[ImageEntry], li
     return sorted(kept, key=lambda entry: entry.source_ref), findings
 
 
-def _read(path: Path, limits: ImageLimits) -> bytes:
+def leads_out(root: Path, reference: str) -> bool:
+    """Whether a reference leads out of the root by a link; annotation files may name what no walk has looked at."""
+    return not Path(os.path.realpath(root / reference)).is_relative_to(root)
+
+
+def _read(root: Path, reference: str, limits: ImageLimits) -> bytes:
+    path = root / reference
     try:
+        if leads_out(root, reference):
+            raise ImageError("ERROR_OUTSIDE_SOURCE", f"{reference} leads out of {root}, where nothing is read")
+        if not path.is_file():
+            raise ImageError("ERROR_INVALID_IMAGE", f"there is no file {reference} in {root}; add it or name its place")
         size = path.stat().st_size
         if size > limits.max_file_megabytes * 1e6:
             message = f"the file has {size / 1e6:.1f} MB, more than {limits.max_file_megabytes:g} MB"
             raise ImageError("ERROR_FILE_TOO_LARGE", message)
         return path.read_bytes()
-    except OSError as error:
-        raise ImageError("ERROR_UNREADABLE_FILE", f"the file cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise ImageError("ERROR_UNREADABLE_FILE", f"the file cannot be read: {why}") from error
 
 
-def _check_size(width: int, height: int, limits: ImageLimits) -> None:
-    if min(width, height) < limits.min_side_pixels:
-        message = f"the image has {width} x {height} pixels; its sides need {limits.min_side_pixels} at least"
+def _check_header(header: ImageHeader, limits: ImageLimits) -> None:
+    shorter, longer = sorted((header.width, header.height))
+    size = f"the image has {header.width} x {header.height} pixels"
+    if limits.formats and header.format not in limits.formats:
+        message = f"the image is {header.format}; only {' and '.join(limits.formats)} are accepted"
+        raise ImageError("ERROR_INVALID_IMAGE", message)
+    if shorter < limits.min_side_pixels:
+        message = f"{size}; its sides need {limits.min_side_pixels} at least"
         raise ImageError("ERROR_INVALID_IMAGE_DIMENSION", message)
+    if limits.max_side_pixels and longer > limits.max_side_pixels:
+        message = f"{size}; its sides may have {limits.max_side_pixels} at most"
+        raise ImageError("ERROR_INVALID_IMAGE_DIMENSION", message)
+    if limits.max_aspect_ratio and longer > limits.max_aspect_ratio * shorter:
+        message = f"{size}; one side may be {limits.max_aspect_ratio:g} times the other at most"
+        raise ImageError("ERROR_INVALID_IMAGE_DIMENSION", message)
+
+
+def _placed(file: AnnotatedImage, width: int, height: int) -> PlacedBoxes:
+    stated = (file.stated_width, file.stated_height)
+    in_pixels = any(not box.is_relative for box in file.boxes or ())
+    if in_pixels and all(stated) and stated != (width, height):
+        raise ImageError(
+            "ERROR_IMAGE_SIZE_DIFFERS",
+            f"the boxes were drawn on {stated[0]} x {stated[1]} pixels, the upright image has {width} x {height}; draw "
+            "them anew or restore the image",
+        )
+    return place_boxes(file, width, height)
+
+
+def _mask_digest(root: Path, file: AnnotatedImage, limits: ImageLimits) -> str:
+    if not file.mask_ref:
+        return ""
+    try:
+        return hashlib.sha256(_read(root, file.mask_ref, limits)).hexdigest()
+    except ImageError as error:
+        raise ImageError(MASK_CODE, f"the mask {file.mask_ref} cannot be used: {error}") from error
+
+
+def _truth(file: AnnotatedImage, placed: PlacedBoxes) -> Truth | None:
+    boxes = placed.boxes
+    if not file.labels and boxes is None and not file.mask_ref:
+        return None
+    given = dict(zip(file.labels, file.confidences or (1.0,) * len(file.labels), strict=True))
+    labels = tuple(sorted({*file.labels, *(box.label for box in boxes or ())}))
+    confidences = tuple(given.get(label, 1.0) for label in labels)
+    return Truth(labels, boxes, confidences if any(one != 1.0 for one in confidences) else ())
+
+
+def _useless_finding(file: AnnotatedImage, placed: PlacedBoxes) -> Finding:
+    if placed.are_all_lost:
+        return _finding("ERROR_NO_VALID_ANNOTATIONS", file, "none of the image's boxes can be used; draw them anew")
+    return _finding("WARNING_UNANNOTATED_RECORD", file, "the source says nothing of the image; annotate it")
+
+
+def _finding(code: str, file: AnnotatedImage, message: str) -> Finding:
+    return Finding(code=code, source_ref=file.source_ref, message=message)
 
 
 def _suffix_findings(source_ref: str, image_format: str) -> Iterable[Finding]:
@@ -128,9 +246,14 @@ def _duplicate_finding(entry: ImageEntry, kept: ImageEntry) -> Finding:
 
 
 def _conflict_finding(entry: ImageEntry, copies: Sequence[ImageEntry]) -> Finding:
-    others = ", ".join(f"{copy.source_ref} ({copy.truth.stratum})" for copy in copies if copy is not entry)
+    others = ", ".join(f"{copy.source_ref} ({_told(copy.truth)})" for copy in copies if copy is not entry)
     message = (
-        f"labelled {entry.truth.stratum}, but the same bytes stand under another label: {others}; none of them is "
-        "used: delete the wrong ones"
+        f"labelled {_told(entry.truth)}, but the same bytes are labelled, boxed or masked otherwise: {others}; none of "
+        "them is used: delete the wrong ones"
     )
     return Finding(code="WARNING_CONFLICTING_LABELS", source_ref=entry.source_ref, message=message)
+
+
+def _told(truth: Truth) -> str:
+    boxes = f" with {len(truth.boxes)} box{'es' * (len(truth.boxes) > 1)}" if truth.boxes else ""
+    return f"{truth.stratum or 'as having nothing'}{boxes}"

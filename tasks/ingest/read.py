@@ -3,26 +3,20 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.dataset.entries import ImageEntry
+from pydantic import TypeAdapter
+
+from tasks.annotations.annotated import AnnotatedImage
 from tasks.dataset.findings import Finding
-from tasks.errors import DataError
-from tasks.ingest.checks import THREADS, ImageLimits, check_files
-from tasks.ingest.layouts import ListedFile, Listing
+from tasks.ingest.checks import THREADS, CheckedFiles, ImageLimits, check_files, leads_out
+from tasks.ingest.layouts import Listing
 
-
-@dataclass(frozen=True, slots=True)
-class CheckedSource:
-    """A source after its checks."""
-
-    entries: tuple[ImageEntry, ...]
-    findings: tuple[Finding, ...]
+_IMAGE = TypeAdapter(AnnotatedImage)
 
 
 def content_digest(root: Path, listing: Listing) -> str:
-    """SHA-256 over layout, references, labels, masks and the bytes of every listed file.
+    """SHA-256 over the layout, what is said of every listed image, and the bytes of images, masks and manifests.
 
     Hashing reads everything once, at the disk's speed; a cheaper stand-in (sizes and dates) would let a changed
     picture pass unseen.
@@ -33,19 +27,24 @@ def content_digest(root: Path, listing: Listing) -> str:
             digest.update(text.encode("utf-8"))
     for finding in listing.findings:
         digest.update(finding.model_dump_json().encode("utf-8"))
+    # Manifests are read again when they are annotated, each with all its lines.
+    for manifest in listing.manifests:
+        digest.update(f"{manifest}\0{_file_digest(Path(manifest))}\n".encode())
     return digest.hexdigest()
 
 
-def check_source(
-    root: Path, files: Sequence[ListedFile], limits: ImageLimits, report: Callable[[int, int], None]
-) -> CheckedSource:
-    """Check every listed file of a source."""
-    entries, findings = check_files(root, files, limits, report)
-    return CheckedSource(tuple(entries), tuple(findings))
+def check_sources(
+    roots: Sequence[Path], listings: Sequence[Listing], limits: ImageLimits, report: Callable[[int, int], None]
+) -> list[CheckedFiles]:
+    """Check every listed image of the source, and of the test source when there is one.
+
+    What stands in both is tested on, not trained on: it is left out of the first, as a finding.
+    """
+    checked = [check_files(root, listing.files, limits, report) for root, listing in zip(roots, listings, strict=True)]
+    return [_without_test_images(*checked), checked[1]] if len(checked) == 2 else checked
 
 
-def without_test_images(train: CheckedSource, test: CheckedSource) -> CheckedSource:
-    """Leave out of `train` what also stands in `test`, as findings: no image is trained on and tested on."""
+def _without_test_images(train: CheckedFiles, test: CheckedFiles) -> CheckedFiles:
     tested = {entry.sha256: entry.source_ref for entry in test.entries}
     findings = [
         Finding(
@@ -57,34 +56,24 @@ def without_test_images(train: CheckedSource, test: CheckedSource) -> CheckedSou
         for entry in train.entries
         if entry.sha256 in tested
     ]
-    kept = tuple(entry for entry in train.entries if entry.sha256 not in tested)
-    return replace(train, entries=kept, findings=(*train.findings, *findings))
+    pairs = zip(train.entries, train.thumbnails, strict=True)
+    kept = [(entry, small) for entry, small in pairs if entry.sha256 not in tested]
+    entries, thumbnails = tuple(entry for entry, _ in kept), tuple(small for _, small in kept)
+    return CheckedFiles(entries, thumbnails, (*train.findings, *findings))
 
 
-def require_enough_valid(listed: int, invalid: int, max_invalid_fraction: float, findings_path: str) -> None:
-    """Refuse a source with too many bad files.
-
-    Raises:
-        DataError: when more than `max_invalid_fraction` of the listed files are bad; it names the findings file.
-    """
-    if invalid > max_invalid_fraction * listed:
-        raise DataError(
-            f"{invalid} of {listed} files are bad ({invalid / listed:.0%}), more than the {max_invalid_fraction:.0%} "
-            f"that data.max_invalid_fraction allows; see {findings_path}, then repair or remove them",
-            findings_path=findings_path,
-        )
-
-
-def _describe(root: Path, file: ListedFile) -> str:
-    parts = [file.source_ref, file.label, file.given_split, _file_digest(root / file.source_ref)]
-    if file.mask_ref:
-        parts += [file.mask_ref, _file_digest(root / file.mask_ref)]
-    return "\0".join(parts) + "\n"
+def _describe(root: Path, file: AnnotatedImage) -> str:
+    refs = [ref for ref in (file.source_ref, file.mask_ref) if ref]
+    digests = ["outside" if leads_out(root, ref) else _file_digest(root / ref) for ref in refs]
+    return "\0".join([_IMAGE.dump_json(file).decode(), *digests]) + "\n"
 
 
 def _file_digest(path: Path) -> str:
     try:
+        # To open a pipe is to wait for one who writes.
+        if not path.is_file():
+            return "no file"
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        return f"unreadable: {error.errno}"
+    except (OSError, ValueError) as error:
+        return f"unreadable: {type(error).__name__}"

@@ -1,83 +1,143 @@
-"""Ingest, as Prefect runs it: read the source, check every file, keep the index and the findings."""
+"""Ingest, as Prefect runs it: read the source, check every image, keep the index and the findings."""
 
+import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.config import DataConfig
 from tasks import engine
+from tasks.annotations.references import RewriteRule
 from tasks.dataset.entries import write_index
-from tasks.dataset.findings import count_by_code, write_findings
-from tasks.errors import SourceChanged
-from tasks.ingest.checks import ImageLimits
-from tasks.ingest.layouts import list_source
-from tasks.ingest.read import check_source, content_digest, require_enough_valid, without_test_images
-from tasks.ingest.records import FINDINGS_FILE, IMAGES_FILE, TEST_IMAGES_FILE, IngestedImages
-from tasks.ingest.sources import default_dataset_name, open_source
+from tasks.dataset.findings import Finding, count_by_code, require_enough_valid, write_findings
+from tasks.errors import RequestError, SourceChanged
+from tasks.ingest.annotation_files import ReadingRules, split_named_by
+from tasks.ingest.checks import CheckedFiles, ImageLimits
+from tasks.ingest.layouts import Listing
+from tasks.ingest.listing import list_source
+from tasks.ingest.read import check_sources, content_digest
+from tasks.ingest.records import (
+    FINDINGS_FILE,
+    IMAGES_FILE,
+    STATED_REFERENCES_FILE,
+    TEST_IMAGES_FILE,
+    THUMBNAILS_FILE,
+    IngestedImages,
+)
+from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
+_OF_A_LINE = re.compile(r"line \d+: ")
+"""How findings on a line of a manifest begin."""
 
 
 @engine.stage("ingest images")
 def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
-    """Read and check the source (and the test source), leaving bad files out as findings."""
-    roots = [open_source(source, home.store) for source in (data.source, data.test_source) if source]
-    listings = [list_source(root) for root in roots]
-    limits = ImageLimits(data.min_side_pixels, data.max_megapixels, data.max_file_megabytes)
+    """Read and check the source (and the test source), leaving bad images out as findings."""
+    sources = [open_source(source, home.store, data.image_root) for source in (data.source, data.test_source) if source]
+    rules = ReadingRules(mode=data.rules, group_by=data.group_by)
+    listings = [list_source(source, _rewrite_rules(data), rules) for source in sources]
+    roots = [source.root for source in sources]
+    limits, name = _limits(data), data.name or default_dataset_name(data.source)
     digests = list(map(content_digest, roots, listings))
     key = StageKey(
         stage="ingest",
         version=STAGE_VERSION,
-        inputs={"roots": [str(root) for root in roots], "contents": digests, "name": data.name},
-        config={"limits": [limits.min_side_pixels, limits.max_megapixels, limits.max_file_megabytes]},
-        libraries=("pillow",),
+        inputs={"roots": [str(root) for root in roots], "contents": digests, "name": name},
+        config={"limits": repr(limits), "rules": data.rules},
+        libraries=("pillow", "opencv-python-headless"),
     )
 
     def make(folder: Path) -> IngestedImages:
+        import numpy as np
+
         with engine.progress("check images", "images") as report:
-            sources = [
-                check_source(root, listing.files, limits, report) for root, listing in zip(roots, listings, strict=True)
-            ]
+            checked = check_sources(roots, listings, limits, report)
         if list(map(content_digest, roots, listings)) != digests:
             raise SourceChanged(f"files of {roots[0]} changed while they were read; start the run again")
-        if len(sources) == 2:
-            sources[0] = without_test_images(*sources)
-            write_index(folder / TEST_IMAGES_FILE, sources[1].entries)
-        write_index(folder / IMAGES_FILE, sources[0].entries)
-        findings = [finding for listing in listings for finding in listing.findings]
-        findings += [finding for source in sources for finding in source.findings]
+        for file_name, one in zip((IMAGES_FILE, TEST_IMAGES_FILE), checked, strict=False):
+            write_index(folder / file_name, one.entries)
+        thumbnails = [small for one in checked for small in one.thumbnails]
+        np.save(folder / THUMBNAILS_FILE, np.stack(thumbnails) if thumbnails else np.empty(0), allow_pickle=False)
+        findings = [*(f for one in listings for f in one.findings), *(f for one in checked for f in one.findings)]
         write_findings(folder / FINDINGS_FILE, findings)
-        invalid = [
-            {finding.source_ref for finding in (*listing.findings, *source.findings) if finding.severity == "error"}
-            for listing, source in zip(listings, sources, strict=True)
-        ]
-        refused = [
-            {finding.source_ref for finding in listing.findings if finding.severity == "error"} for listing in listings
-        ]
+        _write_stated_references(folder, listings)
+        entries = [entry for one in checked for entry in one.entries]
         return IngestedImages(
-            dataset_name=data.name or default_dataset_name(data.source),
+            dataset_name=name,
             root=str(roots[0]),
             test_root=str(roots[1]) if len(roots) == 2 else "",
             layout=listings[0].layout,
+            has_boxes=any(entry.truth.boxes or entry.mask_ref for entry in entries),
+            annotation_files=tuple(path for listing in listings for path in listing.manifests),
+            test_annotation_files=_for_testing(sources, listings),
             content_digest=digest_of(digests),
-            listed=sum(len(listing.files) for listing in listings) + sum(map(len, refused)),
-            usable=sum(len(source.entries) for source in sources),
-            invalid=sum(map(len, invalid)),
+            listed=sum(map(_listed, listings)),
+            usable=len(entries),
+            invalid=sum(map(_invalid, listings, checked)),
             findings=count_by_code(findings),
         )
 
     record, path = home.store.reuse_or_make(key, IngestedImages, make)
     record = record.model_copy(update={"entry_path": str(path)})
     _tell(record)
-    findings_path = str(path / FINDINGS_FILE)
-    require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, findings_path)
+    require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, path / FINDINGS_FILE)
     return record
+
+
+def _for_testing(sources: Sequence[OpenedSource], listings: Sequence[Listing]) -> tuple[str, ...]:
+    if len(listings) == 2:
+        return listings[1].manifests
+    folder = sources[0].folder
+    refs = {path: Path(path).relative_to(folder).as_posix() for path in listings[0].manifests}
+    named = tuple(path for path, ref in refs.items() if split_named_by(ref) == "test")
+    # Where all are named so, the name tells them from nothing.
+    return named if len(named) < len(refs) else ()
+
+
+def _write_stated_references(folder: Path, listings: Sequence[Listing]) -> None:
+    stated = {file.source_ref: file.stated_ref for listing in listings for file in listing.files if file.stated_ref}
+    if stated:
+        text = json.dumps(stated, ensure_ascii=False, sort_keys=True)
+        (folder / STATED_REFERENCES_FILE).write_text(text, encoding="utf-8")
+
+
+def _rewrite_rules(data: DataConfig) -> list[RewriteRule]:
+    try:
+        return [RewriteRule.parse(text) for text in data.rewrite]
+    except ValueError as error:
+        raise RequestError(f"data.rewrite: {error}") from error
+
+
+def _limits(data: DataConfig) -> ImageLimits:
+    limits = ImageLimits(data.min_side_pixels, data.max_megapixels, data.max_file_megabytes)
+    return limits.as_strict_as_custom_labels() if data.rules == "aws" else limits
+
+
+def _items_with_errors(listing: Listing, findings: Sequence[Finding]) -> set[tuple[str, str]]:
+    """Return the images with errors, and the lines of manifests that name no image; no manifest as a whole."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    lines = {(one.source_ref, one.message) for one in errors if one.source_ref in listing.row_files}
+    images = {(one.source_ref, "") for one in errors if one.source_ref not in listing.row_files}
+    return images | {line for line in lines if _OF_A_LINE.match(line[1])}
+
+
+def _listed(listing: Listing) -> int:
+    files = {(file.source_ref, "") for file in listing.files}
+    return len(files | _items_with_errors(listing, listing.findings))
+
+
+def _invalid(listing: Listing, checked: CheckedFiles) -> int:
+    used = {(entry.source_ref, "") for entry in checked.entries}
+    return len(_items_with_errors(listing, (*listing.findings, *checked.findings)) - used)
 
 
 def _tell(record: IngestedImages) -> None:
     log = engine.logger()
     log.info(
-        "%s: %d usable images of %d files in %s layout%s",
+        "%s: %d usable images of %d in %s layout%s",
         record.dataset_name,
         record.usable,
         record.listed,

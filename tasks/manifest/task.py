@@ -1,93 +1,107 @@
-"""Manifest generation, as Prefect runs it: a dataset version, divided, as Ground Truth manifests."""
+"""Manifest generation, as Prefect runs it: a dataset version, divided, as Ground Truth manifests for one task."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from flows.config import DataConfig
+from flows.config import DataConfig, GroundTruthTask, MaskConfig
 from tasks import engine
-from tasks.dataset.entries import SPLITS, ImageEntry, Split, read_index
-from tasks.dataset.versions import DatasetVersion, manifests_digest, merged_assignments
-from tasks.ground_truth.manifests import read_manifest, write_manifest
-from tasks.ingest.records import IMAGES_FILE, TEST_IMAGES_FILE, IngestedImages
-from tasks.manifest.build import count_images, divide, require_kinship, require_learnable
-from tasks.manifest.records import Manifest
-from tasks.stores.content import StageKey, digest_of
+from tasks.dataset.entries import SPLITS, Split, read_index
+from tasks.dataset.findings import count_by_code, read_findings, require_enough_valid, write_findings
+from tasks.dataset.versions import manifests_digest
+from tasks.errors import DataError
+from tasks.ground_truth.manifests import write_manifest
+from tasks.ingest.records import IngestedImages
+from tasks.manifest.divide import DivisionRules
+from tasks.manifest.records import FINDINGS_FILE, DividedDataset, Manifest, ViewTask
+from tasks.manifest.version import divide_dataset
+from tasks.manifest.views import (
+    View,
+    classification_view,
+    count_boxes,
+    count_images,
+    count_labels,
+    count_negatives,
+    detection_view,
+)
+from tasks.stores.content import StageKey
 from tasks.stores.home import Home
+from tasks.vision.masks import MaskOptions
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
 
 
 @engine.stage("build manifest")
-def build_manifest(home: Home, images: IngestedImages, data: DataConfig) -> Manifest:
-    """Write the train, validation and test manifests of a dataset version and enter it in the catalogue."""
+def build_manifest(
+    home: Home, images: IngestedImages, data: DataConfig, masks: MaskConfig, task: GroundTruthTask
+) -> Manifest:
+    """Divide the dataset and write the train, validation and test manifests of a task; masks become boxes."""
+    view_task: ViewTask = ("detection" if images.has_boxes else "classification") if task == "auto" else task
+    if view_task == "detection" and not images.has_boxes:
+        raise DataError(
+            f"{images.root} has neither boxes nor masks (its layout is {images.layout}); annotate boxes, add masks, or "
+            "choose the task classification"
+        )
+    rules = DivisionRules(data.split, data.group_by, near_duplicates=data.near_duplicates)
     # Versions follow each other: two at once would not know of each other's splits.
     with home.lock(f"dataset-{images.dataset_name}"):
-        record = _build(home, images, data)
+        dataset = divide_dataset(home, images, rules)
+    record = _write_view(home, images, dataset, masks, view_task)
     _tell(record)
+    findings_path = Path(record.entry_path) / FINDINGS_FILE
+    require_enough_valid(images.usable, record.invalid, data.max_invalid_fraction, findings_path)
     return record
 
 
-def _build(home: Home, images: IngestedImages, data: DataConfig) -> Manifest:
-    # With a test source of its own, other images are tested on: another line of descent.
-    scheme = f"{data.split}+test" if images.test_root else data.split
-    made_from = digest_of([images.content_digest, images.key, scheme])
-    parent = home.catalogue.parent_for(images.dataset_name, scheme, made_from)
+def _write_view(
+    home: Home, images: IngestedImages, dataset: DividedDataset, masks: MaskConfig, task: ViewTask
+) -> Manifest:
     key = StageKey(
         stage="manifest",
         version=STAGE_VERSION,
-        inputs={
-            "images": images.key,
-            "parent": parent.digest if parent else "",
-            "earlier": digest_of(parent.assignments) if parent else "",
-        },
-        config={"scheme": scheme, "name": images.dataset_name},
+        inputs={"dataset": dataset.key, "name": images.dataset_name},
+        config={"task": task, "masks": masks.model_dump() if task == "detection" else {}},
+        libraries=("numpy", "opencv-python-headless", "pillow") if task == "detection" else (),
     )
 
     def make(folder: Path) -> Manifest:
-        source = Path(images.entry_path)
-        entries, tested = list(read_index(source / IMAGES_FILE)), _optional_index(source / TEST_IMAGES_FILE)
-        earlier = parent.assignments if parent else {}
-        require_kinship(images.dataset_name, [*entries, *tested], earlier)
-        divided = divide(entries, tested, data.split, earlier)
-        require_learnable(divided)
-        labels = sorted({label for split in SPLITS for entry in divided[split] for label in entry.truth.labels})
+        roots = _roots(images)
+        view = _view(dataset, roots, masks, task)
+        labels = sorted({label for split in SPLITS for entry in view.entries[split] for label in entry.truth.labels})
         class_ids = {label: index for index, label in enumerate(labels)}
         paths = {split: folder / f"{split}.manifest" for split in SPLITS}
         for split in SPLITS:
-            write_manifest(paths[split], divided[split], class_ids, f"keeneye/{images.dataset_name}")
-        digest = manifests_digest(paths)
-        descends_from = parent.digest if parent else ""
-        if parent and parent.digest == digest:
-            # The same images from another place are the same version, not its child.
-            descends_from = parent.parent
+            write_manifest(paths[split], view.entries[split], class_ids, f"keeneye/{images.dataset_name}")
+        findings = [*read_findings(Path(dataset.entry_path) / FINDINGS_FILE), *view.findings]
+        write_findings(folder / FINDINGS_FILE, findings)
         return Manifest(
+            task=task,
             dataset_name=images.dataset_name,
-            dataset_digest=digest,
-            parent_digest=descends_from,
-            roots=_roots(images),
+            dataset_digest=dataset.dataset_digest,
+            manifest_digest=manifests_digest(paths),
+            parent_digest=dataset.parent_digest,
+            division_path=dataset.entry_path,
+            roots=roots,
             labels=tuple(labels),
-            images=count_images(divided),
+            totals={split: len(view.entries[split]) for split in SPLITS},
+            images=count_images(view) if task == "classification" else count_labels(view),
+            boxes=count_boxes(view),
+            negatives=count_negatives(view),
+            groups=dataset.groups,
+            findings=count_by_code(findings),
+            invalid=len({finding.source_ref for finding in view.findings if finding.severity == "error"}),
         )
 
     record, path = home.store.reuse_or_make(key, Manifest, make)
-    record = record.model_copy(update={"entry_path": str(path)})
-    assigned: dict[str, Split] = {
-        entry.group: split for split in SPLITS for entry in read_manifest(record.manifest_path(split))
-    }
-    home.catalogue.publish(
-        DatasetVersion(
-            name=record.dataset_name,
-            scheme=scheme,
-            digest=record.dataset_digest,
-            parent=record.parent_digest,
-            made_from=made_from,
-            assignments=merged_assignments(parent, assigned),
-        )
-    )
-    return record
+    return record.model_copy(update={"entry_path": str(path)})
 
 
-def _optional_index(path: Path) -> list[ImageEntry]:
-    return list(read_index(path)) if path.exists() else []
+def _view(dataset: DividedDataset, roots: Mapping[Split, str], masks: MaskConfig, task: ViewTask) -> View:
+    divided = {split: list(read_index(dataset.index_path(split))) for split in SPLITS}
+    if task == "classification":
+        return classification_view(divided)
+    folders = {split: Path(root) for split, root in roots.items()}
+    with engine.progress("masks to boxes", "images") as report:
+        return detection_view(divided, folders, MaskOptions(**masks.model_dump()), report)
 
 
 def _roots(images: IngestedImages) -> dict[Split, str]:
@@ -95,13 +109,23 @@ def _roots(images: IngestedImages) -> dict[Split, str]:
 
 
 def _tell(record: Manifest) -> None:
-    rows = [
-        {"label": label, **{split: record.images[split].get(label, 0) for split in SPLITS}} for label in record.labels
-    ]
-    engine.publish_table("images", rows, f"{record.dataset_name}, version {record.dataset_digest[:12]}")
+    engine.publish_table("images", _rows(record), f"{record.dataset_name}, version {record.dataset_digest[:12]}")
     engine.logger().info(
-        "dataset %s version %s: %s",
+        "dataset %s version %s, %s: %s",
         record.dataset_name,
         record.dataset_digest[:12],
-        ", ".join(f"{sum(record.images[split].values())} {split}" for split in SPLITS),
+        record.task,
+        ", ".join(f"{record.totals[split]} {split}" for split in SPLITS),
     )
+    if record.findings:
+        engine.logger().warning("findings: %s", ", ".join(f"{code} {n}" for code, n in record.findings.items()))
+
+
+def _rows(record: Manifest) -> list[dict[str, str | int]]:
+    counts = record.images if record.task == "classification" else record.boxes
+    rows: list[dict[str, str | int]] = [
+        {"label": label, **{split: counts[split].get(label, 0) for split in SPLITS}} for label in record.labels
+    ]
+    if record.task == "detection":
+        rows.append({"label": "(images without boxes)", **{split: record.negatives[split] for split in SPLITS}})
+    return rows

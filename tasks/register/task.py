@@ -19,11 +19,10 @@ from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
 from tasks.tracking.registry import DATASET_DIGEST_TAG, STAGING, STATUS_TAG, Registry, VersionInfo
-from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, Run, run_of_key
+from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, Run, experiment_of, run_of_key
 from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
 
-EXPERIMENT_PREFIX = "keeneye/"
 EXAMPLE_SIDE_PIXELS = 96
 
 
@@ -37,7 +36,7 @@ def register_version(
     known = Registry(home).version_of_key(name, run_key)
     with (
         home.lock(f"request-{run_key}"),
-        run_of_key(home, EXPERIMENT_PREFIX + manifest.dataset_name, run_key, name) as run,
+        run_of_key(home, experiment_of(manifest.dataset_name), run_key, name) as run,
     ):
         run.tag(PREFECT_FLOW_RUN_TAG, engine.flow_run_id())
         if not run.is_logged:
@@ -85,7 +84,8 @@ def stage_version(
 
 def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
     """Identify a request: data, code and settings; where the data lies and what they are called does not count."""
-    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}})
+    # What `data` and `masks` say is in the manifest, and so in the model's key.
+    settings = config.model_dump(exclude={"data": True, "masks": True, "registry": {"model_name"}})
     return digest_of([name, manifest.dataset_digest, model.key, evaluation.key, settings])
 
 

@@ -1,4 +1,4 @@
-"""Pictures for the report: thumbnails and outlines of defect masks as `data:` URIs, and figures as inline SVG.
+"""Pictures for the reports: thumbnails with boxes and masks drawn, as `data:` URIs, and figures as inline SVG.
 
 Each image is decoded once, whatever the number of sizes wanted. An image that can no longer be read gives no
 picture, and a mask that cannot be read gives no outline: a report is never lost to either.
@@ -7,6 +7,7 @@ picture, and a mask that cannot be read gives no outline: a report is never lost
 import base64
 import html
 import io
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,32 +17,30 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import SourceChanged
 from tasks.vision.images import ImageError, RgbImage, decode_rgb
+from tasks.vision.masks import MaskClass, MaskOptions, decode_foreground
+from tasks.vision.overlays import Mask, Rgb, draw_boxes, draw_labels, draw_mask_outline
 
 CONTACT_SIDE = 224
 """Longer side of a contact sheet's thumbnails (pixels)."""
 CARD_SIDE = 480
 """Longer side of a mistake's picture (pixels); shown smaller, enlarged on a click."""
 JPEG_QUALITY = 80
+COMMON_SUBSAMPLING, NO_SUBSAMPLING = "4:2:0", "4:4:4"
 THREADS = 2
 """Each holds one decoded image, up to 300 MB; decoding releases the interpreter's lock."""
-OUTLINE_RGB, HALO_RGB = (255, 212, 0), (0, 0, 0)
-"""Bright on dark, so that the outline is seen on any ground."""
-OUTLINE_WIDTH, HALO_WIDTH = 2, 4
-"""Pixels of the thumbnail."""
-OUTLINE_DISTANCE = 3
-"""Pixels between mask and outline, so that the defect itself stays in sight."""
+OUTLINE_GAP, OUTLINE_THICKNESS = 2, 2
+"""Pixels of the thumbnail; the gap keeps the defect itself in sight."""
+BOX_THICKNESS = 2
+LETTER_PIXELS = 11
+MAX_FILE_BYTES = 100_000_000
+"""Of a file that no check has passed, and of a mask."""
 
-MASK_NOISE = 31
-"""Grey values of a mask up to this one may be noise (of 255)."""
-
-Mask = NDArray[np.uint8]
 T = TypeVar("T")
 
 
@@ -64,6 +63,14 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small picture, height x width x 3, with what is known of the image drawn."""
+
+    pixels: RgbImage
+    is_outlined: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InlineFigure:
     """An SVG element, and its width (SVG units)."""
 
@@ -80,69 +87,118 @@ def choose_evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
-def make_pictures(wanted: Mapping[Place, Iterable[int]]) -> dict[tuple[Place, int], Picture]:
+def make_pictures(
+    wanted: Mapping[Place, Iterable[int]], colours: Mapping[str, Rgb] | None = None
+) -> dict[tuple[Place, int], Picture]:
     """Make the thumbnails of images, at one or more sizes (longer side in pixels) each.
+
+    Args:
+        wanted: sizes by place.
+        colours: of the labels of boxes; None draws no boxes.
 
     Returns:
         Pictures by place and size; an image that cannot be read has none.
     """
     with ThreadPoolExecutor(THREADS) as pool:
-        made = pool.map(lambda item: _thumbnails(item[0], sorted(set(item[1]))), wanted.items())
-    return {key: picture for pictures in made for key, picture in pictures.items()}
+        made = pool.map(lambda item: _pictures(item[0], item[1], colours), wanted.items())
+        return {key: picture for pictures in made for key, picture in pictures.items()}
 
 
-def _thumbnails(place: Place, sides: Sequence[int]) -> dict[tuple[Place, int], Picture]:
+def make_pictures_of_files(paths: Mapping[str, Path], side: int) -> dict[str, Picture]:
+    """Make plain thumbnails of files that are no part of the dataset, such as those that findings name.
+
+    Args:
+        paths: by any key; nothing but ordinary files of a bounded size is opened.
+        side: longer side (pixels).
+
+    Returns:
+        Pictures by key; a file that is no readable image has none.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = pool.map(lambda path: _picture_of_file(path, side), paths.values())
+        return {key: picture for key, picture in zip(paths, made, strict=True) if picture}
+
+
+def draw_thumbnails(
+    place: Place, sides: Iterable[int], colours: Mapping[str, Rgb] | None = None
+) -> dict[int, Thumbnail]:
+    """Return an image's thumbnails by size (longer side in pixels), with mask and boxes; none when it is unreadable."""
     try:
         image = decode_rgb(read_image_bytes(place.root, place.entry))
     except (SourceChanged, ImageError):
         return {}
     mask = _read_mask(place)
-    return {(place, side): _thumbnail(image, mask, side) for side in sides}
+    return {side: _draw_thumbnail(image, mask, place.entry, side, colours) for side in sides}
 
 
-def _thumbnail(image: RgbImage, mask: Mask | None, side: int) -> Picture:
+def locate(root: Path, ref: str) -> Path | None:
+    """Return the ordinary file below `root` that a reference means; None without one that may be opened."""
+    try:
+        path = Path(os.path.realpath(root / ref))
+        is_usable = path.is_relative_to(os.path.realpath(root)) and path.is_file()
+        return path if is_usable and path.stat().st_size <= MAX_FILE_BYTES else None
+    except (OSError, ValueError):
+        return None  # a null character, a name that is too long, a folder that may not be entered
+
+
+def _pictures(
+    place: Place, sides: Iterable[int], colours: Mapping[str, Rgb] | None
+) -> dict[tuple[Place, int], Picture]:
+    drawn = draw_thumbnails(place, sorted(set(sides)), colours)
+    # Halved colour resolution would blur the boxes' thin lines.
+    subsampling = COMMON_SUBSAMPLING if colours is None else NO_SUBSAMPLING
+    return {(place, side): _picture(one.pixels, one.is_outlined, subsampling) for side, one in drawn.items()}
+
+
+def _picture_of_file(path: Path, side: int) -> Picture | None:
+    try:
+        image = decode_rgb(path.read_bytes())
+    except (OSError, ImageError):
+        return None
+    return _picture(shrink(image, side)[0], False, COMMON_SUBSAMPLING)
+
+
+def _picture(pixels: RgbImage, is_outlined: bool, subsampling: str) -> Picture:
+    return Picture(jpeg_uri(pixels, subsampling), pixels.shape[1], pixels.shape[0], is_outlined)
+
+
+def _draw_thumbnail(
+    image: RgbImage, mask: Mask | None, entry: ImageEntry, side: int, colours: Mapping[str, Rgb] | None
+) -> Thumbnail:
+    small, scale = shrink(image, side)
+    if mask is not None:
+        small = draw_mask_outline(small, mask, gap=OUTLINE_GAP, thickness=OUTLINE_THICKNESS)
+    if colours is not None and entry.truth.boxes:
+        small = draw_boxes(small, entry.truth.boxes, colours, scale, thickness=BOX_THICKNESS)
+        small = draw_labels(small, entry.truth.boxes, colours, scale, letter_pixels=LETTER_PIXELS)
+    return Thumbnail(small, mask is not None)
+
+
+def shrink(image: RgbImage, side: int) -> tuple[RgbImage, float]:
+    """Return an image whose longer side is at most `side` pixels, and its scale (1 at most)."""
     height, width = image.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    if mask is not None:
-        small = _outlined(small, mask)
-    return Picture(_jpeg_uri(small), *size, is_outlined=mask is not None)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), scale
 
 
 def _read_mask(place: Place) -> Mask | None:
     """Return the defect mask, 1 where the defect is; None without a usable one."""
-    if not place.entry.mask_ref:
+    path = locate(place.root, place.entry.mask_ref) if place.entry.mask_ref else None
+    if path is None:
         return None
-    path = (place.root / place.entry.mask_ref).resolve()
-    if not path.is_relative_to(place.root.resolve()):
-        return None
+    classes: Sequence[MaskClass] = place.entry.mask_classes or (MaskClass(""),)
     try:
-        grey = decode_rgb(path.read_bytes()).max(axis=2)
+        mask = decode_foreground(path.read_bytes(), classes, MaskOptions())
     except (OSError, ImageError):
         return None
-    # Masks hold 0 and 255, or small class numbers; between 0 and 255, JPEG leaves noise.
-    noise = MASK_NOISE if grey.max() > MASK_NOISE else 0
-    mask = (grey > noise).astype(np.uint8)
     return mask if mask.any() else None
 
 
-def _outlined(image: RgbImage, mask: Mask) -> RgbImage:
-    height, width = image.shape[:2]
-    # Averaged, not sampled: of a small defect some of it remains.
-    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    reach = 2 * OUTLINE_DISTANCE + 1
-    around = cv2.dilate((share > 0).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
-    contours, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    drawn = image.copy()
-    cv2.drawContours(drawn, contours, -1, HALO_RGB, HALO_WIDTH, cv2.LINE_AA)
-    cv2.drawContours(drawn, contours, -1, OUTLINE_RGB, OUTLINE_WIDTH, cv2.LINE_AA)
-    return drawn
-
-
-def _jpeg_uri(image: RgbImage) -> str:
+def jpeg_uri(image: RgbImage, subsampling: str = NO_SUBSAMPLING) -> str:
+    """Return a picture as a `data:` URI, for pages and artifacts that must not refer to files."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=subsampling, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -1,6 +1,11 @@
-"""What the report stage tells the flow."""
+"""What the report stage tells the flows and the stages after it."""
+
+from pathlib import Path
 
 from tasks.stores.content import StageRecord
+
+DATA_REPORT_FILE = "data_report.html"
+PICTURES_FOLDER = "pictures"
 
 
 class WrittenReport(StageRecord, frozen=True):
@@ -11,3 +16,25 @@ class WrittenReport(StageRecord, frozen=True):
     """
 
     report_path: str
+
+
+class DataReport(StageRecord, frozen=True):
+    """The data report of one manifest.
+
+    Attributes:
+        entry_path: the store entry with the HTML page and the contact sheets.
+        pictures: number of contact sheets.
+    """
+
+    entry_path: str = ""
+    pictures: int
+
+    @property
+    def report_path(self) -> Path:
+        """The HTML page."""
+        return Path(self.entry_path) / DATA_REPORT_FILE
+
+    @property
+    def pictures_path(self) -> Path:
+        """Folder of contact sheets, one for each label."""
+        return Path(self.entry_path) / PICTURES_FOLDER

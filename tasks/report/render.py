@@ -1,22 +1,18 @@
 """The report page: what the inputs say, arranged for the template."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
-from tasks.dataset.findings import Finding
 from tasks.metrics.classification import macro
 from tasks.metrics.intervals import wilson_interval
 from tasks.report.advice import advise
 from tasks.report.facts import Advice, HeldOutImage, count_images, held_out_images
 from tasks.report.inputs import ReportInputs
+from tasks.report.page import MAX_LISTED, findings_by_code, page_environment, page_script
 from tasks.report.pictures import (
     CARD_SIDE,
     CONTACT_SIDE,
@@ -26,15 +22,12 @@ from tasks.report.pictures import (
     inline_svg,
     make_pictures,
 )
-from tasks.report.wording import FIGURES, MEANINGS, SEVERITIES, SEVERITY_MEANINGS, VERDICTS
+from tasks.report.wording import FIGURES, MEANINGS, SEVERITIES, VERDICTS
 
 TEMPLATE = "report.html.j2"
-SCRIPT = "enlarge.js"
 MAX_TEST_CARDS = 24
 MAX_CROSS_VALIDATED_CARDS = 12
 MAX_UNCERTAIN_CARDS = 6
-MAX_LISTED = 200
-"""Rows of a list of files; what is beyond is counted."""
 MAX_CONTACT_IMAGES = 12
 """Per label."""
 MAX_CONTACT_TOTAL = 240
@@ -42,8 +35,6 @@ MAX_ADVICE_PICTURES = 6
 MAX_BARS = 3
 WIDE_FIGURE = 500
 """Wider figures get the whole width of the page (SVG units)."""
-
-_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +58,7 @@ def render_report(inputs: ReportInputs) -> str:
     advice = [(one, _advice_places(index, one)) for one in advise(inputs)]
     cards = [*tested[:MAX_TEST_CARDS], *crossed[:MAX_CROSS_VALIDATED_CARDS], *uncertain]
     pictures = _make_pictures(cards, [*(places for _, places, _ in sheets), *(places for _, places in advice)])
-    script = (_FOLDER / SCRIPT).read_text(encoding="utf-8")
+    script, script_digest = page_script()
     return (
         _environment(pictures)
         .get_template(TEMPLATE)
@@ -83,13 +74,13 @@ def render_report(inputs: ReportInputs) -> str:
             crossed=(crossed[:MAX_CROSS_VALIDATED_CARDS], crossed[MAX_CROSS_VALIDATED_CARDS:]),
             uncertain=uncertain,
             sheets=sheets,
-            findings=_findings_by_code(inputs.findings),
+            findings=findings_by_code(inputs.findings, MEANINGS),
             advice=advice,
             splits=SPLITS,
             counts=_counts(inputs),
             max_listed=MAX_LISTED,
             script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+            script_digest=script_digest,
         )
     )
 
@@ -116,13 +107,7 @@ class _PlaceIndex:
 
 
 def _environment(pictures: Mapping[tuple[Place, int], Picture]) -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["count_images"] = count_images
     environment.filters["sum_values"] = lambda counts: sum(counts.values())
     environment.globals["card_picture"] = lambda place: pictures.get((place, CARD_SIDE))
@@ -183,16 +168,6 @@ def _figures(inputs: ReportInputs) -> list[dict[str, Any]]:
         }
         for name, title, reading in FIGURES
     ]
-
-
-def _findings_by_code(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Group findings by code; errors first, for those images are missing."""
-    ordered = sorted(findings, key=lambda one: (one.severity, one.code, one.source_ref, one.message))
-    groups = []
-    for (severity, code), members in groupby(ordered, key=lambda one: (one.severity, one.code)):
-        meaning = MEANINGS.get(code, SEVERITY_MEANINGS[severity])
-        groups.append({"code": code, "severity": severity, "meaning": meaning, "files": list(members)})
-    return groups
 
 
 def _counts(inputs: ReportInputs) -> dict[str, dict[str, int]]:

@@ -1,28 +1,82 @@
-"""The report, as Prefect runs it: gather what the stages left, render one HTML page, leave it for people and MLflow."""
+"""The reports, as Prefect runs them: gather what the stages left, render HTML pages, leave them for people."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from flows.config import DataConfig
 from tasks import engine
-from tasks.dataset.entries import SPLITS
-from tasks.dataset.findings import read_findings
+from tasks.dataset.entries import SPLITS, ImageEntry, Split
+from tasks.dataset.findings import Finding, read_findings
 from tasks.evaluate.records import Evaluation, read_predictions
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.ingest.records import FINDINGS_FILE, IngestedImages
+from tasks.manifest.records import FINDINGS_FILE as MANIFEST_FINDINGS_FILE
 from tasks.manifest.records import Manifest
 from tasks.register.records import RegisteredVersion
+from tasks.report.contact_sheets import sheet_uri, write_contact_sheets
+from tasks.report.data_inputs import DataReportInputs
+from tasks.report.data_render import render_data_report
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
-from tasks.report.records import WrittenReport
+from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport, WrittenReport
 from tasks.report.render import render_report
-from tasks.stores.content import write_atomically
+from tasks.stores.content import StageKey, write_atomically
 from tasks.stores.home import Home
-from tasks.tracking.runs import log_report
+from tasks.tracking.runs import log_data_report, log_report
 from tasks.train.records import OUT_OF_FOLD_FILE, TrainedModel
 
+DATA_REPORT_VERSION = "1"
+SHEETS_IN_ARTIFACT = 8
+SHEET_WIDTH_PIXELS = 900
 LIBRARIES = ("torch", "timm", "onnxruntime", "scikit-learn", "opencv-python-headless", "pillow", "prefect", "mlflow")
+
+
+@engine.stage("write data report")
+def write_data_report(home: Home, images: IngestedImages, manifest: Manifest, data: DataConfig) -> DataReport:
+    """Write the data report of a manifest and a contact sheet of every label, with boxes and masks drawn."""
+    key = StageKey(
+        stage="data_report",
+        version=DATA_REPORT_VERSION,
+        inputs={"images": images.key, "manifest": manifest.key, "roots": manifest.roots},
+        config={"rules": data.rules},
+        libraries=("keeneye", "jinja2", "pillow", "opencv-python-headless"),
+    )
+
+    def make(folder: Path) -> DataReport:
+        entries = _entries(manifest)
+        roots = {split: Path(root) for split, root in manifest.roots.items()}
+        inputs = DataReportInputs(
+            dataset_name=manifest.dataset_name,
+            digest=manifest.dataset_digest,
+            parent_digest=manifest.parent_digest,
+            task=manifest.task,
+            labels=manifest.labels,
+            entries=entries,
+            roots=roots,
+            findings=_findings(images, manifest),
+            listed=images.listed,
+            usable=sum(len(entries[split]) for split in SPLITS),
+            invalid=images.invalid + manifest.invalid,
+            layout=images.layout,
+            validation_mode=data.rules,
+            group_count=manifest.groups,
+            largest_groups=json.loads(manifest.groups_path.read_text(encoding="utf-8")),
+            provenance=_data_provenance(images, manifest, data),
+        )
+        with engine.progress("draw the data report", "pages") as report:
+            sheets = write_contact_sheets(folder / PICTURES_FOLDER, manifest.labels, entries, roots)
+            report(1, 2)
+            (folder / DATA_REPORT_FILE).write_text(render_data_report(inputs), encoding="utf-8")
+            report(2, 2)
+        return DataReport(pictures=len(sheets))
+
+    record, path = home.store.reuse_or_make(key, DataReport, make)
+    record = record.model_copy(update={"entry_path": str(path)})
+    engine.publish_markdown("data report", _data_summary(images, manifest, record))
+    engine.logger().info("data report: %s", record.report_path)
+    return record
 
 
 @engine.stage("write report")
@@ -34,8 +88,9 @@ def write_report(
     evaluation: Evaluation,
     trial: InferenceTest,
     version: RegisteredVersion,
+    described: DataReport,
 ) -> WrittenReport:
-    """Write the HTML report of a run and attach it to the MLflow run."""
+    """Write the HTML report of a run and attach it, with the data report, to the MLflow run."""
     inputs = ReportInputs(
         model_name=version.model_name,
         model_version=version.model_version,
@@ -46,18 +101,52 @@ def write_report(
         inference=trial.outcome,
         predictions=list(read_predictions(evaluation.predictions_path)),
         out_of_fold=_out_of_fold(Path(model.entry_path) / OUT_OF_FOLD_FILE),
-        entries={split: list(read_manifest(manifest.manifest_path(split))) for split in SPLITS},
+        entries=_entries(manifest),
         roots={split: Path(root) for split, root in manifest.roots.items()},
-        findings=read_findings(Path(images.entry_path) / FINDINGS_FILE),
+        findings=_findings(images, manifest),
         figures_path=evaluation.figures_path,
         provenance=_provenance(images, manifest, model, version),
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"
     write_atomically(path, render_report(inputs))
     log_report(home, version.mlflow_run_id, path)
+    log_data_report(home, version.mlflow_run_id, Path(described.entry_path))
     engine.publish_markdown("report", _summary(inputs, path, version.mlflow_run_id))
     engine.logger().info("report: %s", path)
     return WrittenReport(report_path=str(path))
+
+
+def _entries(manifest: Manifest) -> dict[Split, Sequence[ImageEntry]]:
+    return {split: list(read_manifest(manifest.manifest_path(split))) for split in SPLITS}
+
+
+def _findings(images: IngestedImages, manifest: Manifest) -> list[Finding]:
+    return [
+        *read_findings(Path(images.entry_path) / FINDINGS_FILE),
+        *read_findings(Path(manifest.entry_path) / MANIFEST_FINDINGS_FILE),
+    ]
+
+
+def _data_provenance(images: IngestedImages, manifest: Manifest, data: DataConfig) -> Mapping[str, str]:
+    return {
+        "Source": images.root,
+        "Manifest digest": manifest.manifest_digest,
+        "Split": data.split,
+        "Keeneye": installed_version("keeneye"),
+    }
+
+
+def _data_summary(images: IngestedImages, manifest: Manifest, record: DataReport) -> str:
+    boxes = sum(count for split in SPLITS for count in manifest.boxes[split].values())
+    lines = [
+        f"# {manifest.dataset_name}: {manifest.task}",
+        f"- {', '.join(f'{manifest.totals[split]} {split}' for split in SPLITS)}",
+        f"- {len(manifest.labels)} labels, {boxes} boxes, {manifest.groups} groups",
+        f"- {sum(images.findings.values()) + sum(manifest.findings.values())} findings",
+        f"- report `{record.report_path}`",
+    ]
+    sheets = sorted(record.pictures_path.iterdir())[:SHEETS_IN_ARTIFACT]
+    return "\n".join([*lines, "", *(f"![{sheet.stem}]({sheet_uri(sheet, SHEET_WIDTH_PIXELS)})\n" for sheet in sheets)])
 
 
 def _out_of_fold(path: Path) -> list[OutOfFoldPrediction]:

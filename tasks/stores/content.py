@@ -99,13 +99,23 @@ class ContentStore:
 
         An exception leaves no entry. When another process finished the same entry meanwhile, that one stays.
         """
-        self._unfinished.mkdir(parents=True, exist_ok=True)
-        folder = self._unfinished / f"{key.stage}-{key.digest[:16]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        folder.mkdir()
-        try:
+        with self.scratch(f"{key.stage}-{key.digest[:16]}") as folder:
             yield folder
             _write_marker(folder)
             self._publish(folder, self.entry_path(key))
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """Give an empty folder that is removed at the end, or swept when this process dies before.
+
+        Args:
+            name: ends in `-` and 16 hexadecimal digits.
+        """
+        self._unfinished.mkdir(parents=True, exist_ok=True)
+        folder = self._unfinished / f"{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -66,6 +66,11 @@ class Home:
         """Where reports are left for people, one folder per model and version."""
         return self.root / "reports"
 
+    @property
+    def ground_truth_path(self) -> Path:
+        """Where ground truth is written when no folder is named, one folder per dataset."""
+        return self.root / "ground-truth"
+
 
 def _absolute(uri: str) -> str:
     scheme, separator, path = uri.partition(":///")

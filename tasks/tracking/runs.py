@@ -22,6 +22,11 @@ PREFECT_FLOW_RUN_TAG = "prefect.flow_run_id"
 EMBEDDED_SCHEME = "sqlite"
 
 
+def experiment_of(dataset_name: str) -> str:
+    """Return the experiment that holds all runs on a dataset."""
+    return f"keeneye/{dataset_name}"
+
+
 class Run:
     """One MLflow run, addressed by its id."""
 
@@ -110,6 +115,13 @@ def log_report(home: Home, run_id: str, report: Path) -> None:
     client = connect(home)
     with answered(home):
         client.log_artifact(run_id, str(report))
+
+
+def log_data_report(home: Home, run_id: str, folder: Path) -> None:
+    """Attach a data report with its pictures to a run, below `data`; doing so again replaces it."""
+    client = connect(home)
+    with answered(home):
+        client.log_artifacts(run_id, str(folder), "data")
 
 
 def _found_or_created(client: MlflowClient, experiment_id: str, run_key: str, name: str) -> str:

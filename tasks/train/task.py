@@ -12,6 +12,7 @@ from tasks.stores.home import Home
 from tasks.train.backbone import backbone_key, backbone_path
 from tasks.train.embed import EMBEDDING_VERSION, EmbeddingCache
 from tasks.train.records import TrainedModel
+from tasks.train.requirements import require_learnable, require_single_labels
 
 STAGE_VERSION = "1"
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow", "scikit-learn", "scipy", "skl2onnx")
@@ -22,11 +23,13 @@ def train_model(
     home: Home, manifest: Manifest, task: Task, training: TrainingConfig, evaluation: EvaluationConfig
 ) -> TrainedModel:
     """Learn from the train split, choose thresholds, estimate by cross-validation, and write the bundle."""
+    require_single_labels(manifest.images_with_several_labels)
+    require_learnable(manifest.labels, manifest.images)
     steps = standard_steps(training.input_size)
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
-        inputs={"dataset": manifest.dataset_digest, "backbone": backbone_key(training.input_size).digest},
+        inputs={"manifest": manifest.manifest_digest, "backbone": backbone_key(training.input_size).digest},
         config={
             "task": task,
             "training": training.model_dump(),

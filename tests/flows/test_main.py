@@ -127,7 +127,7 @@ def test_missing_source_ends_with_2(tmp_path):
     ended = keeneye("train", "--data.source", "nowhere", cwd=tmp_path)
     assert ended.returncode == 2
     assert ended.stdout == ""
-    assert ended.stderr.startswith("keeneye: there is no folder nowhere")
+    assert ended.stderr.startswith("keeneye: there is no folder or file nowhere")
     assert ended.stderr.count("\n") == 1
 
 

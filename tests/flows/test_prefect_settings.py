@@ -13,6 +13,7 @@ from tests.makers import paint_class_folders
 STAGES = {
     "ingest images",
     "build manifest",
+    "write data report",
     "train model",
     "evaluate model",
     "register version",

@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, TrainConfig, TrainingConfig
+from flows.config import (
+    DataConfig,
+    EvaluationConfig,
+    GateConfig,
+    MaskConfig,
+    RegistryConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 from tasks.evaluate.records import Evaluation
 from tasks.evaluate.task import evaluate_model
 from tasks.ingest.task import ingest_images
@@ -53,7 +61,7 @@ class Made:
 def make_model(home: Home, source: Path) -> Made:
     """Run the stages from ingest to evaluation on a folder."""
     data = DataConfig(source=str(source))
-    manifest = build_manifest.fn(home, ingest_images.fn(home, data), data)
+    manifest = build_manifest.fn(home, ingest_images.fn(home, data), data, MaskConfig(), "classification")
     training, evaluation = TrainingConfig(input_size=INPUT_SIZE), EvaluationConfig(folds=3)
     model = train_model.fn(home, manifest, "classification", training, evaluation)
     return Made(home, source, manifest, model, evaluate_model.fn(home, manifest, model, LENIENT))

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.dataset.findings import Finding, count_by_code, read_findings, write_findings
+from tasks.dataset.findings import Finding, count_by_code, read_findings, require_enough_valid, write_findings
+from tasks.errors import DataError
 
 CODES = st.sampled_from(["ERROR_EMPTY_FILE", "ERROR_INVALID_IMAGE", "WARNING_DUPLICATE_IMAGE", "WARNING_IGNORED_FILE"])
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -85,3 +86,27 @@ def test_findings_are_frozen_and_strict() -> None:
         Finding(code="ERROR_X", source_ref="a", message="m", place=3)  # type: ignore[call-arg]
     with pytest.raises(ValidationError):
         finding("ERROR_X").code = "ERROR_Y"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("listed", "invalid", "fraction", "stops"),
+    [
+        pytest.param(10, 2, 0.2, False, id="exactly the limit"),
+        pytest.param(10, 3, 0.2, True, id="one more"),
+        pytest.param(10, 0, 0.0, False, id="none allowed and none bad"),
+        pytest.param(10, 1, 0.0, True, id="none allowed and one bad"),
+        pytest.param(10, 10, 1.0, False, id="all allowed"),
+        pytest.param(1_000_000, 200_000, 0.2, False, id="huge, at the limit"),
+        pytest.param(1_000_000, 200_001, 0.2, True, id="huge, one more"),
+        pytest.param(0, 0, 0.0, False, id="nothing listed"),
+    ],
+)
+def test_too_many_bad_files_stop(listed: int, invalid: int, fraction: float, stops: bool) -> None:
+    if not stops:
+        assert require_enough_valid(listed, invalid, fraction, Path("/home/findings.jsonl")) is None
+        return
+    with pytest.raises(DataError) as caught:
+        require_enough_valid(listed, invalid, fraction, Path("/home/findings.jsonl"))
+    assert caught.value.findings_path == "/home/findings.jsonl"
+    assert "/home/findings.jsonl" in str(caught.value)
+    assert f"{invalid} of {listed}" in str(caught.value)

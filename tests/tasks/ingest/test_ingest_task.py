@@ -52,7 +52,7 @@ def test_clean_folder(home: Home, source: Path) -> None:
     assert [entry.source_ref for entry in entries] == sorted(
         path.relative_to(source).as_posix() for path in source.rglob("*.png")
     )
-    assert all(entry.group == entry.sha256 for entry in entries)
+    assert all(entry.group == "" for entry in entries)
     assert not (Path(record.entry_path) / "test_images.jsonl").exists()
 
 

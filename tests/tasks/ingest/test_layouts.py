@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tasks.errors import DataError
-from tasks.ingest.layouts import Listing, list_source
+from tasks.ingest.layouts import Listing
 from tests.makers import paint_class_folders, paint_mvtec, paint_split_folders
+from tests.sources import list_source
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data/mvtec_transistor"
 
@@ -22,7 +23,7 @@ def touch(root: Path, *names: str) -> Path:
 
 
 def rows(listing: Listing) -> list[tuple[str, str, str]]:
-    return [(file.source_ref, file.label, file.given_split) for file in listing.files]
+    return [(file.source_ref, file.labels[0], file.given_split) for file in listing.files]
 
 
 def codes(listing: Listing) -> dict[str, str]:
@@ -290,13 +291,13 @@ def test_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: p
 def test_masks_are_paired(tmp_path: Path) -> None:
     root = paint_mvtec(tmp_path, images_per_defect=3, good_train=2, good_test=2).resolve()
     listing = list_source(root)
-    assert Counter(file.label for file in listing.files) == {"good": 4, "cross": 3, "ring": 3}
+    assert Counter(file.labels[0] for file in listing.files) == {"good": 4, "cross": 3, "ring": 3}
     for file in listing.files:
-        if file.label == "good":
+        if file.labels[0] == "good":
             assert file.mask_ref == ""
         else:
             stem = Path(file.source_ref).stem
-            assert file.mask_ref == f"ground_truth/{file.label}/{stem}_mask.png"
+            assert file.mask_ref == f"ground_truth/{file.labels[0]}/{stem}_mask.png"
     assert listing.findings == ()
 
 
@@ -322,7 +323,7 @@ def test_mask_and_image(tmp_path: Path, mask: str, image: str, paired: bool) -> 
 def test_mvtec_transistors_are_listed() -> None:
     listing = list_source(SHARED.resolve())
     assert listing.layout == "MVTec"
-    assert Counter(file.label for file in listing.files) == {
+    assert Counter(file.labels[0] for file in listing.files) == {
         "good": 273,
         "bent_lead": 10,
         "cut_lead": 10,

@@ -3,13 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.dataset.entries import ImageEntry
-from tasks.dataset.findings import Finding
-from tasks.dataset.truth import Truth
-from tasks.errors import DataError
-from tasks.ingest.layouts import list_source
-from tasks.ingest.read import CheckedSource, content_digest, require_enough_valid, without_test_images
-from tests.makers import paint_mvtec
+from tasks.ingest.checks import ImageLimits
+from tasks.ingest.read import check_sources, content_digest
+from tests.makers import paint_mvtec, paint_shape, png_bytes
+from tests.sources import list_source
 
 
 def digest_of_folder(root: Path) -> str:
@@ -70,53 +67,31 @@ def test_unreadable_file_has_a_digest_too(root: Path) -> None:
     assert content_digest(root, listing) != before
 
 
-def entry(source_ref: str, content: str) -> ImageEntry:
-    return ImageEntry(source_ref, content, 48, 48, Truth((source_ref.split("/")[0],)), group=content)
-
-
-FOUND = Finding(code="WARNING_DUPLICATE_IMAGE", source_ref="a/0", message="m")
+LIMITS = ImageLimits(1, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("train", "test", "kept", "told"),
     [
-        pytest.param(["x", "y"], ["z"], ["x", "y"], [], id="nothing in common"),
-        pytest.param(["x", "y"], ["y", "z"], ["x"], ["a/1"], id="one in common"),
-        pytest.param(["x"], ["x"], [], ["a/0"], id="all in common"),
-        pytest.param([], ["x"], [], [], id="no training images"),
-        pytest.param(["x"], [], ["x"], [], id="no test images"),
+        pytest.param([1, 2], [3], ["a/0.png", "a/1.png"], [], id="nothing in common"),
+        pytest.param([1, 2], [2, 3], ["a/0.png"], ["a/1.png"], id="one in common"),
+        pytest.param([1], [1], [], ["a/0.png"], id="all in common"),
     ],
 )
-def test_tested_images_are_not_trained_on(train: list[str], test: list[str], kept: list[str], told: list[str]) -> None:
-    source = CheckedSource(tuple(entry(f"a/{i}", content) for i, content in enumerate(train)), (FOUND,))
-    tested = CheckedSource(tuple(entry(f"b/{i}", content) for i, content in enumerate(test)), ())
-    left = without_test_images(source, tested)
-    assert [item.sha256 for item in left.entries] == kept
-    assert left.findings[0] == FOUND
-    assert [(item.code, item.source_ref) for item in left.findings[1:]] == [
-        ("WARNING_IMAGE_IN_TEST_SOURCE", ref) for ref in told
+def test_tested_images_are_not_trained_on(
+    tmp_path: Path, train: list[int], test: list[int], kept: list[str], told: list[str]
+) -> None:
+    for folder, numbers in (("source/a", train), ("test/b", test)):
+        (tmp_path / folder).mkdir(parents=True)
+        for place, number in enumerate(numbers):
+            (tmp_path / folder / f"{place}.png").write_bytes(png_bytes(paint_shape("round", 48, (number,))))
+    (tmp_path / "source/a/bad.png").write_bytes(b"")
+    roots = [tmp_path / "source", tmp_path / "test"]
+    left, tested = check_sources(roots, [list_source(root) for root in roots], LIMITS, lambda done, total: None)
+    assert [item.source_ref for item in left.entries] == kept
+    assert len(left.thumbnails) == len(kept)
+    assert len(tested.entries) == len(test)
+    assert [(item.code, item.source_ref) for item in left.findings] == [
+        ("ERROR_EMPTY_FILE", "a/bad.png"),
+        *(("WARNING_IMAGE_IN_TEST_SOURCE", ref) for ref in told),
     ]
-
-
-@pytest.mark.parametrize(
-    ("listed", "invalid", "fraction", "stops"),
-    [
-        pytest.param(10, 2, 0.2, False, id="exactly the limit"),
-        pytest.param(10, 3, 0.2, True, id="one more"),
-        pytest.param(10, 0, 0.0, False, id="none allowed and none bad"),
-        pytest.param(10, 1, 0.0, True, id="none allowed and one bad"),
-        pytest.param(10, 10, 1.0, False, id="all allowed"),
-        pytest.param(1_000_000, 200_000, 0.2, False, id="huge, at the limit"),
-        pytest.param(1_000_000, 200_001, 0.2, True, id="huge, one more"),
-        pytest.param(0, 0, 0.0, False, id="nothing listed"),
-    ],
-)
-def test_too_many_bad_files_stop(listed: int, invalid: int, fraction: float, stops: bool) -> None:
-    if not stops:
-        assert require_enough_valid(listed, invalid, fraction, "/home/findings.jsonl") is None
-        return
-    with pytest.raises(DataError) as caught:
-        require_enough_valid(listed, invalid, fraction, "/home/findings.jsonl")
-    assert caught.value.findings_path == "/home/findings.jsonl"
-    assert "/home/findings.jsonl" in str(caught.value)
-    assert f"{invalid} of {listed}" in str(caught.value)

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.dataset.versions import NAME_PATTERN
 from tasks.errors import RequestError
-from tasks.ingest.sources import default_dataset_name, open_source, require_source
+from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source, require_source
 from tasks.stores.content import ContentStore
 
 DEMO = "demo://transistors?images=20&seed=3"
@@ -32,9 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("source", ["my parts", "./my parts/", "~/my parts", "link", "my parts/../my parts"])
 def test_folders_are_found_however_they_are_named(folder: Path, store: ContentStore, source: str) -> None:
-    found = open_source(source, store)
-    assert found == folder.resolve()
-    assert found.is_absolute()
+    assert open_source(source, store) == OpenedSource(folder.resolve(), folder.resolve())
     assert not store.root.exists()
 
 
@@ -42,7 +41,7 @@ def test_folders_are_found_however_they_are_named(folder: Path, store: ContentSt
 def test_file_addresses(folder: Path, store: ContentStore, scheme: str) -> None:
     source = folder.as_uri().replace("file", scheme, 1)
     assert "%20" in source
-    assert open_source(source, store) == folder.resolve()
+    assert open_source(source, store).root == folder.resolve()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +75,7 @@ def test_wrong_sources_are_the_requests_fault(folder: Path, store: ContentStore,
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        pytest.param("nowhere", "there is no folder nowhere", id="missing"),
+        pytest.param("nowhere", "there is no folder or file nowhere", id="missing"),
         pytest.param("a.png", "is a file", id="file"),
         pytest.param("s3://bucket/parts", "s3://", id="scheme"),
     ],
@@ -100,19 +99,19 @@ def test_sources_that_can_be_read_are_not_refused(folder: Path, source: str) -> 
 
 
 def test_demo_is_painted_once(store: ContentStore) -> None:
-    first = open_source(DEMO, store)
+    first = open_source(DEMO, store).root
     files = {path: path.stat().st_mtime_ns for path in first.rglob("*.png")}
     assert len(files) > 20
     assert first.is_absolute()
-    assert open_source(DEMO, store) == first
-    assert open_source("demo://transistors?seed=3&images=20", store) == first
+    assert open_source(DEMO, store).root == first
+    assert open_source("demo://transistors?seed=3&images=20", store).root == first
     assert {path: path.stat().st_mtime_ns for path in first.rglob("*.png")} == files
 
 
 def test_demo_with_missing_files_is_painted_again(store: ContentStore) -> None:
-    first = open_source(DEMO, store)
+    first = open_source(DEMO, store).root
     (first / "train" / "good" / "000.png").unlink()
-    assert (open_source(DEMO, store) / "train" / "good" / "000.png").exists()
+    assert (open_source(DEMO, store).root / "train" / "good" / "000.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -133,6 +132,41 @@ def test_demo_with_missing_files_is_painted_again(store: ContentStore) -> None:
 )
 def test_default_name(source: str, name: str) -> None:
     assert default_dataset_name(source) == name
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        pytest.param("parts.zip", "parts", id="archive"),
+        pytest.param("parts.tar.gz", "parts", id="archive with two endings"),
+        pytest.param("bolts.manifest", "bolts", id="manifest"),
+        pytest.param("output.manifest", "my-parts", id="named like every other"),
+        pytest.param("data.yaml", "my-parts", id="YOLO"),
+    ],
+)
+def test_default_name_of_a_file(folder: Path, file: str, name: str) -> None:
+    (folder / file).write_bytes(b"")
+    assert default_dataset_name(str(folder / file)) == name
+
+
+def test_images_of_an_annotation_file_may_lie_elsewhere(folder: Path, store: ContentStore) -> None:
+    file, images = folder / "truth.csv", folder.parent / "images"
+    file.write_bytes(b"")
+    images.mkdir()
+    assert open_source(str(file), store) == OpenedSource(folder.resolve(), folder.resolve(), file.resolve())
+    assert open_source(str(file), store, str(images)).root == images.resolve()
+    with pytest.raises(RequestError, match=r"data\.image_root .* is a file"):
+        open_source(str(folder), store, str(file))
+
+
+def test_archive_is_unpacked_once_and_known_by_its_content(folder: Path, store: ContentStore) -> None:
+    (folder / "photos" / "good").mkdir(parents=True)
+    (folder / "photos" / "good" / "1.png").write_bytes(b"x")
+    archive = Path(shutil.make_archive(str(folder / "photos"), "zip", folder, "photos"))
+    first = open_source(str(archive), store)
+    assert first.root.name == "photos"
+    assert (first.root / "good" / "1.png").read_bytes() == b"x"
+    assert open_source(str(archive.rename(folder / "renamed.zip")), store) == first
 
 
 def test_default_name_of_a_link_is_that_of_its_folder(folder: Path) -> None:

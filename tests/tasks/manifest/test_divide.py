@@ -1,16 +1,20 @@
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
+from tasks.dataset.near_duplicates import thumbnail
 from tasks.dataset.truth import Truth
 from tasks.errors import DataError
-from tasks.manifest.build import count_images, divide, require_learnable
+from tasks.manifest.divide import Division, DivisionRules
+from tasks.manifest.divide import divide as divide_images
 
 
 def entry(label: str, number: int, given_split: str = "", folder: str = "") -> ImageEntry:
@@ -23,8 +27,13 @@ def images(counts: Mapping[str, int], given_split: str = "", folder: str = "") -
     return [entry(label, number, given_split, folder) for label, count in counts.items() for number in range(count)]
 
 
-def divided(**counts: Mapping[str, int]) -> dict[Split, list[ImageEntry]]:
-    return {split: images(counts.get(split, {}), split, f"{split}/") for split in SPLITS}
+def divide(
+    entries: list[ImageEntry], tested: list[ImageEntry], scheme: str, earlier: Mapping[str, Split]
+) -> dict[Split, list[ImageEntry]]:
+    """Divide images that show nothing alike."""
+    thumbnails = np.zeros((len(entries) + len(tested), 64, 64), np.uint8)
+    rules = DivisionRules(scheme, group_by="", near_duplicates=False)
+    return divide_images(entries, tested, thumbnails, rules, earlier).entries
 
 
 def sizes(parts: Mapping[Split, list[ImageEntry]]) -> dict[str, int]:
@@ -84,6 +93,7 @@ def test_given_without_split_folders_is_one_sentence() -> None:
 )
 def test_every_image_stands_in_one_split_in_order(counts: dict[str, int], tested: int, scheme: str) -> None:
     entries, tests = images(dict(sorted(counts.items()))), images({"t": tested}, folder="elsewhere/")
+    assume(entries or tests)
     parts = divide(entries, tests, scheme, {})
     everything = [item for split in SPLITS for item in parts[split]]
     assert Counter(item.group for item in everything) == Counter(item.group for item in [*entries, *tests])
@@ -101,48 +111,74 @@ def test_adding_images_moves_none(before: int, added: int, scheme: str) -> None:
     assert {group: later[group] for group in earlier} == earlier
 
 
-REFUSED = {
-    "nothing": (divided(), "no usable image is left"),
-    "one label": (divided(train={"good": 7}, test={"good": 2}), "'good'.* needs two labels"),
-    "one image in all": (divided(train={"good": 1}), "'good'.* needs two labels"),
-    "label with one image": (divided(train={"good": 7, "cut": 1}, test={"good": 2}), "'cut' has 1 image, 1 of them"),
-    "label without training image": (
-        divided(train={"good": 7}, validation={"cut": 1}, test={"good": 2, "cut": 3}),
-        "'cut' has 4 images, 0 of them",
-    ),
-    "label that is tested only": (
-        divided(train={"good": 7, "cut": 7}, test={"odd": 1}),
-        "'odd' has 1 image, 0 of them",
-    ),
-    "nothing to test with": (divided(train={"good": 7, "cut": 2}, test={"good": 1}), "'cut' has 2 images"),
-    "no test image": (divided(train={"good": 7, "cut": 7}, validation={"cut": 1}), "no image is left to test on"),
-}
+def test_nothing_is_one_sentence() -> None:
+    with pytest.raises(DataError, match="no usable image is left"):
+        divide([], [], "70/15/15", {})
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_learned_is_one_sentence(name: str) -> None:
-    parts, words = REFUSED[name]
-    with pytest.raises(DataError) as caught:
-        require_learnable(parts)
-    assert re.search(words, str(caught.value))
-    assert "\n" not in str(caught.value)
+# Groups, with real pictures
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        pytest.param(divided(train={"a": 3, "b": 3}, test={"a": 1, "b": 1}), id="least"),
-        pytest.param(divided(train={"a": 200, "b": 3}, validation={"b": 1}, test={"a": 1, "b": 1}), id="uneven"),
-        pytest.param(
-            divided(train={f"l{i}": 3 for i in range(300)}, test={f"l{i}": 1 for i in range(300)}), id="many labels"
-        ),
-    ],
-)
-def test_what_can_be_learned_is_taken(parts: dict[Split, list[ImageEntry]]) -> None:
-    assert require_learnable(parts) is None
+def picture(seed: int) -> NDArray[np.uint8]:
+    return thumbnail(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8).repeat(16, 0).repeat(16, 1))
 
 
-def test_counts() -> None:
-    counted = count_images(divided(train={"b": 2, "a": 1}, test={"a": 3}))
-    assert counted == {"train": {"a": 1, "b": 2}, "validation": {}, "test": {"a": 3}}
-    assert list(counted["train"]) == ["a", "b"]
+def divide_pictures(
+    count: int, copies: Mapping[int, int], earlier: Mapping[str, Split] | None = None, scheme: str = "70/15/15"
+) -> Division:
+    """Divide `count` pictures, of which those of `copies` show the same as another."""
+    seeds = [copies.get(number, number) for number in range(count)]
+    thumbnails = np.stack([picture(seed) for seed in seeds])
+    rules = DivisionRules(scheme, group_by="", near_duplicates=True)
+    return divide_images(images({"a": count}), [], thumbnails, rules, earlier or {})
+
+
+def test_near_duplicates_are_in_one_split_and_one_group() -> None:
+    division = divide_pictures(20, {3: 0, 7: 0, 9: 8})
+    split_of = {entry.source_ref: split for split in SPLITS for entry in division.entries[split]}
+    assert len({split_of[f"a/{number:03d}.png"] for number in (0, 3, 7)}) == 1
+    assert split_of["a/008.png"] == split_of["a/009.png"]
+    assert sorted(len(refs) for refs in division.groups.values())[-3:] == [1, 2, 3]
+    assert [finding.code for finding in division.findings] == ["WARNING_NEAR_DUPLICATE"] * 3
+
+
+def test_new_image_that_links_two_splits_is_left_out() -> None:
+    before = divide_pictures(20, {})
+    splits = {entry.source_ref: split for split in SPLITS for entry in before.entries[split]}
+    tested = next(int(ref[2:5]) for ref, split in splits.items() if split == "test")
+    later = divide_pictures(21, {20: tested}, before.assignments)
+    assert "a/020.png" in [entry.source_ref for entry in later.entries["test"]]
+    assert {ref: split for ref, split in splits.items()} == {
+        entry.source_ref: split for split in SPLITS for entry in later.entries[split] if entry.source_ref in splits
+    }
+
+
+def test_given_splits_lose_what_is_trained_on_and_shown_in_the_test() -> None:
+    entries = [*images({"a": 4}, "train"), *images({"b": 2}, "test")]
+    thumbnails = np.stack([picture(seed) for seed in (0, 1, 2, 3, 3, 5)])
+    rules = DivisionRules("given", group_by="", near_duplicates=True)
+    division = divide_images(entries, [], thumbnails, rules, {})
+    assert [entry.source_ref for entry in division.entries["train"]] == ["a/000.png", "a/001.png", "a/002.png"]
+    assert len(division.entries["test"]) == 2
+    assert "WARNING_LINKS_SPLITS" in [finding.code for finding in division.findings]
+
+
+def test_pattern_keeps_its_groups_together() -> None:
+    entries = [
+        replace(one, source_ref=f"part-{number // 5}/{number}.png") for number, one in enumerate(images({"a": 40}))
+    ]
+    rules = DivisionRules("70/15/15", group_by=r"part-(\d+)", near_duplicates=False)
+    division = divide_images(entries, [], np.zeros((40, 64, 64), np.uint8), rules, {})
+    for split in SPLITS:
+        parts = Counter(entry.source_ref.split("/")[0] for entry in division.entries[split])
+        assert set(parts.values()) <= {5}
+    assert len(division.groups) == 8
+    assert division.assignments["group:0"] in SPLITS
+
+
+def test_test_source_wins_over_what_was_before() -> None:
+    entries, tested = images({"a": 8}), images({"b": 2}, folder="elsewhere/")
+    earlier: dict[str, Split] = {one.sha256: "train" for one in tested} | {one.sha256: "test" for one in entries[:2]}
+    parts = divide(entries, tested, "70/15/15", earlier)
+    assert [entry.source_ref for entry in parts["test"]] == [entry.source_ref for entry in tested]
+    assert {entry.sha256 for entry in entries[:2]} <= {entry.sha256 for entry in parts["validation"]}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import DataConfig
+from flows.config import DataConfig, MaskConfig
 from tasks.dataset.entries import SPLITS
 from tasks.errors import DataError
 from tasks.ground_truth.manifests import read_manifest
@@ -25,7 +25,7 @@ def home(tmp_path: Path) -> Home:
 
 def build(home: Home, source: Path) -> Manifest:
     data = DataConfig(source=str(source))
-    return build_manifest.fn(home, ingest_images.fn(home, data), data)
+    return build_manifest.fn(home, ingest_images.fn(home, data), data, MaskConfig(), "classification")
 
 
 def splits_of(record: Manifest) -> dict[str, str]:

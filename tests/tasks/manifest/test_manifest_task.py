@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import DataConfig
+from flows.config import DataConfig, MaskConfig
 from tasks.dataset.entries import SPLITS
 from tasks.errors import DataError
 from tasks.ground_truth.manifests import read_manifest
@@ -14,6 +14,8 @@ from tasks.manifest.records import Manifest
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
 from tests.makers import paint_class_folders, paint_mvtec, paint_split_folders
+
+DEFAULT_MASKS = MaskConfig()
 
 
 @pytest.fixture
@@ -26,9 +28,11 @@ def source(tmp_path: Path) -> Path:
     return paint_class_folders(tmp_path / "parts", images_per_label=20)
 
 
-def manifest(home: Home, source: Path, **options: object) -> Manifest:
+def manifest(
+    home: Home, source: Path, task: str = "classification", masks: MaskConfig = DEFAULT_MASKS, **options: object
+) -> Manifest:
     data = DataConfig(source=str(source), **options)  # type: ignore[arg-type]
-    return build_manifest.fn(home, ingest_images.fn(home, data), data)
+    return build_manifest.fn(home, ingest_images.fn(home, data), data, masks, task)
 
 
 def bytes_of(record: Manifest) -> dict[str, bytes]:
@@ -192,23 +196,6 @@ def test_masks_stand_in_the_manifests(home: Home, tmp_path: Path) -> None:
     assert sum(bool(mask) for mask in masks) == 12
 
 
-@pytest.mark.parametrize(
-    ("counts", "words"),
-    [
-        pytest.param({"round": 5}, "needs two labels", id="one label"),
-        pytest.param({"round": 5, "square": 1}, "'square' has 1 image", id="label with one image"),
-        pytest.param({"round": 1, "square": 1}, "'round' has 1 image", id="two labels of one image"),
-        pytest.param({"round": 2, "square": 2}, "and 1 to test", id="too few to test on"),
-    ],
-)
-def test_too_few_images_are_one_sentence(home: Home, tmp_path: Path, counts: dict[str, int], words: str) -> None:
-    with pytest.raises(DataError, match=words) as caught:
-        manifest(home, paint_class_folders(tmp_path / "few", counts))
-    assert "\n" not in str(caught.value)
-    assert home.store.entries_of("manifest") == []
-    assert home.catalogue.latest("few", "70/15/15") is None
-
-
 def test_nothing_usable_is_one_sentence(home: Home, tmp_path: Path) -> None:
     (tmp_path / "bad" / "a").mkdir(parents=True)
     (tmp_path / "bad" / "a" / "1.png").write_bytes(b"")
@@ -222,3 +209,124 @@ def test_version_is_in_the_catalogue(home: Home, source: Path) -> None:
     assert version is not None
     assert version.digest == record.dataset_digest
     assert version.assignments == splits_of(record)
+
+
+TASKS = ("classification", "detection")
+BOTH_ORDERS = pytest.mark.parametrize("tasks", [TASKS, TASKS[::-1]], ids=["classification first", "detection first"])
+
+
+@pytest.fixture
+def masked(tmp_path: Path) -> Path:
+    return paint_mvtec(tmp_path / "mvtec", good_train=12, good_test=6, images_per_defect=8)
+
+
+@BOTH_ORDERS
+def test_both_tasks_share_one_split_and_one_version(home: Home, masked: Path, tasks: tuple[str, str]) -> None:
+    first, second = (manifest(home, masked, task) for task in tasks)
+    assert first.dataset_digest == second.dataset_digest
+    assert first.division_path == second.division_path
+    assert first.manifest_digest != second.manifest_digest
+    assert splits_of(first) == splits_of(second)
+    assert first.totals == second.totals
+    assert first.groups == second.groups == 34
+
+
+@BOTH_ORDERS
+def test_both_tasks_share_the_split_of_a_later_version(home: Home, masked: Path, tasks: tuple[str, str]) -> None:
+    before = manifest(home, masked, tasks[0])
+    paint_mvtec(masked, good_train=20, good_test=6, images_per_defect=12)
+    first, second = (manifest(home, masked, task) for task in tasks)
+    assert first.dataset_digest == second.dataset_digest
+    assert first.parent_digest == second.parent_digest == before.dataset_digest
+    assert splits_of(first) == splits_of(second)
+    assert splits_of(before).items() < splits_of(first).items()
+
+
+def test_version_does_not_depend_on_which_task_was_first(masked: Path, tmp_path: Path) -> None:
+    one, other = (Home(tmp_path / name, "", "") for name in ("one", "other"))
+    assert manifest(one, masked, "detection").dataset_digest == manifest(other, masked).dataset_digest
+
+
+def test_tasks_count_what_they_hold(home: Home, masked: Path) -> None:
+    named, boxed = manifest(home, masked), manifest(home, masked, "detection")
+    assert (named.labels, boxed.labels) == (("cross", "good", "ring"), ("cross", "ring"))
+    assert sum(sum(named.images[split].values()) for split in SPLITS) == 34
+    assert {split: named.images[split]["good"] for split in SPLITS} == boxed.negatives
+    assert not any(named.boxes.values())
+    assert not any(named.negatives.values())
+    lines = [entry for split in SPLITS for entry in read_manifest(boxed.manifest_path(split))]
+    assert sum(sum(boxed.boxes[split].values()) for split in SPLITS) == sum(len(one.truth.boxes) for one in lines)
+    assert sum(one.truth.boxes == () for one in lines) == sum(boxed.negatives.values()) == 18
+
+
+def test_mask_options_change_the_manifests_and_not_the_version(home: Home, masked: Path) -> None:
+    plain, other = (
+        manifest(home, masked, "detection", masks) for masks in (MaskConfig(), MaskConfig(min_area_pixels=2000))
+    )
+    assert plain.dataset_digest == other.dataset_digest
+    assert plain.manifest_digest != other.manifest_digest
+    assert not any(other.boxes.values())
+    assert other.findings["WARNING_EMPTY_MASK"] == 16
+    assert splits_of(plain) == splits_of(other)
+
+
+def test_mask_options_do_not_touch_classification(home: Home, masked: Path) -> None:
+    first, again = (manifest(home, masked, masks=masks) for masks in (MaskConfig(), MaskConfig(min_area_pixels=2000)))
+    assert (again.reused, again.manifest_digest) == (True, first.manifest_digest)
+
+
+@pytest.mark.parametrize("task", ["auto", "detection"])
+def test_source_with_masks_gives_detection(home: Home, masked: Path, task: str) -> None:
+    assert manifest(home, masked, task).task == "detection"
+
+
+def test_source_without_boxes_gives_classification(home: Home, source: Path) -> None:
+    assert manifest(home, source, "auto").manifest_digest == manifest(home, source).manifest_digest
+
+
+def test_detection_without_boxes_is_one_sentence(home: Home, source: Path) -> None:
+    with pytest.raises(DataError, match=r"has neither boxes nor masks \(its layout is class folders\)") as refused:
+        manifest(home, source, "detection")
+    assert "\n" not in refused.value.message
+    assert home.catalogue.latest("parts", "70/15/15") is None
+
+
+def test_defects_without_masks_are_findings_of_detection_alone(home: Home, masked: Path) -> None:
+    (masked / "ground_truth" / "ring" / "000_mask.png").unlink()
+    named, boxed = manifest(home, masked), manifest(home, masked, "detection")
+    assert (named.findings, boxed.findings) == ({}, {"WARNING_UNANNOTATED_RECORD": 1})
+    assert (sum(named.totals.values()), sum(boxed.totals.values())) == (34, 33)
+    assert (named.invalid, boxed.invalid) == (0, 0)
+
+
+def test_too_many_bad_masks_stop_detection_with_the_findings(home: Home, masked: Path) -> None:
+    for path in (masked / "ground_truth").rglob("*.png"):
+        path.write_bytes(b"no mask")
+    with pytest.raises(DataError, match="16 of 34 images are bad") as refused:
+        manifest(home, masked, "detection")
+    assert len(Path(refused.value.findings_path).read_text().splitlines()) == 16
+    assert manifest(home, masked, "detection", max_invalid_fraction=0.5).invalid == 16
+    assert manifest(home, masked).invalid == 0
+
+
+def test_groups_stay_together_in_all_versions_and_tasks(home: Home, tmp_path: Path) -> None:
+    source = paint_mvtec(tmp_path / "series", good_train=24, good_test=12, images_per_defect=12)
+    before = manifest(home, source, group_by=r"00(\d)")
+    paint_mvtec(source, good_train=30, good_test=16, images_per_defect=18)
+    named, boxed = (manifest(home, source, task, group_by=r"00(\d)") for task in TASKS)
+    assert named.parent_digest == before.dataset_digest
+    assert splits_of(before).items() < splits_of(named).items()
+    assert splits_of(named) == splits_of(boxed)
+    by_group: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for entry in read_manifest(named.manifest_path(split)):
+            by_group.setdefault(entry.group, set()).add(split)
+    assert {f"group:{digit}" for digit in range(10)} <= set(by_group)
+    assert all(len(splits) == 1 for splits in by_group.values())
+    largest = json.loads(named.groups_path.read_text())
+    assert len(largest) == 10
+    assert all(len({Path(ref).stem for ref in refs}) == 1 for refs in largest)
+
+
+def test_version_of_groups_is_not_that_without(home: Home, masked: Path) -> None:
+    assert manifest(home, masked).dataset_digest != manifest(home, masked, group_by=r"00(\d)").dataset_digest

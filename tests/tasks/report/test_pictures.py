@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import io
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,18 @@ from PIL import Image
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.report import pictures
-from tasks.report.pictures import Picture, Place, choose_evenly, inline_svg, make_pictures
+from tasks.report.pictures import (
+    Picture,
+    Place,
+    choose_evenly,
+    draw_thumbnails,
+    inline_svg,
+    locate,
+    make_pictures,
+    make_pictures_of_files,
+)
+from tasks.vision.boxes import BoundingBox
+from tasks.vision.masks import MaskClass
 
 GREY = (90, 90, 90)
 
@@ -94,6 +107,62 @@ def test_outlines_a_defect_of_one_pixel(tmp_path: Path) -> None:
 def test_mask_of_small_class_numbers_counts(tmp_path: Path) -> None:
     write_mask(tmp_path / "mask.png", (400, 200), (200, 60, 300, 140), value=1)
     assert only(place_of(tmp_path, mask_ref="mask.png")).is_outlined
+
+
+def test_only_the_classes_of_the_mask_are_outlined(tmp_path: Path) -> None:
+    mask = np.zeros((200, 400), np.uint8)
+    mask[60:140, 40:80], mask[60:140, 200:300] = 7, 3
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    place = place_of(tmp_path, mask_ref="mask.png")
+    only_three = Place(tmp_path, replace(place.entry, mask_classes=(MaskClass("bent", index=3),)))
+    for one, is_marked in ((place, True), (only_three, False)):
+        marked = yellow(pixels(only(one)))
+        assert marked[:, 90:160].any()
+        assert marked[:, :60].any() == is_marked
+
+
+def test_photograph_as_mask_gives_no_outline(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "mask.png")
+    assert not only(place_of(tmp_path, mask_ref="mask.png")).is_outlined
+
+
+def test_boxes_are_drawn_only_when_colours_are_given(tmp_path: Path) -> None:
+    place = place_of(tmp_path)
+    place = Place(tmp_path, replace(place.entry, truth=Truth(("bent",), (BoundingBox("bent", 100, 60, 120, 80),))))
+    green = (0, 255, 0)
+    drawn = draw_thumbnails(place, [200], {"bent": green})[200].pixels
+    # Half size: columns 50 to 109, rows 30 to 69; the line's second pixel lies outside.
+    line = (drawn == green).all(axis=2)
+    assert np.flatnonzero(line[50]).tolist() == [49, 50, 109, 110]
+    assert np.flatnonzero(line[:, 80])[-4:].tolist() == [29, 30, 69, 70]
+    assert (draw_thumbnails(place, [200])[200].pixels == GREY).all()
+    assert make_pictures({place: [200]}, {"bent": green}) != make_pictures({place: [200]})
+
+
+def test_pictures_of_files_that_no_check_has_passed(tmp_path: Path) -> None:
+    place_of(tmp_path, (400, 100), name="whole.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    paths = {"w": tmp_path / "whole.png", "b": tmp_path / "broken.png", "g": tmp_path / "gone.png"}
+    made = make_pictures_of_files(paths, 64)
+    assert list(made) == ["w"]
+    assert (made["w"].width, made["w"].height) == (64, 16)
+
+
+def test_locate_opens_ordinary_files_below_the_root_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "set"
+    (root / "folder").mkdir(parents=True)
+    (root / "a.png").write_bytes(b"12345")
+    (tmp_path / "outside.png").write_bytes(b"12345")
+    (root / "link.png").symlink_to(tmp_path / "outside.png")
+    os.mkfifo(root / "pipe.png")
+    assert locate(root, "a.png") == root / "a.png"
+    assert locate(root, "folder/../a.png") == root / "a.png"
+    refused = ["../outside.png", str(tmp_path / "outside.png"), "link.png", "pipe.png", "folder", "gone", "", "a\0b"]
+    refused += ["x" * 5000, "a.png/b"]
+    assert [locate(root, ref) for ref in refused] == [None] * len(refused)
+    monkeypatch.setattr(pictures, "MAX_FILE_BYTES", 4)
+    assert locate(root, "a.png") is None
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"])

@@ -1,0 +1,126 @@
+"""A task's view of a divided dataset: labels for classification; boxes, made from masks if need be, for detection."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tasks.dataset.entries import SPLITS, ImageEntry, Split
+from tasks.dataset.files import read_mask_bytes
+from tasks.dataset.findings import Finding
+from tasks.dataset.truth import Truth
+from tasks.vision.boxes import BoundingBox
+from tasks.vision.images import ImageError
+from tasks.vision.masks import MaskBoxes, MaskOptions, mask_to_boxes
+
+THREADS = 2
+MAX_UNMATCHED_SHARE = 0.01
+"""Of a mask's pixels: fewer that are of no class are soft edges."""
+
+Divided = Mapping[Split, Sequence[ImageEntry]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The images a task can use, by split, each with the truth that the task learns; and what was found."""
+
+    entries: dict[Split, list[ImageEntry]]
+    findings: tuple[Finding, ...]
+
+
+def classification_view(divided: Divided) -> View:
+    """Keep images that have a label; their boxes are left aside."""
+    findings = []
+    entries: dict[Split, list[ImageEntry]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for entry in divided[split]:
+            if entry.truth.labels:
+                entries[split].append(replace(entry, truth=replace(entry.truth, boxes=None)))
+            else:
+                findings.append(_finding("WARNING_UNANNOTATED_RECORD", entry, "no label is known; name one, or detect"))
+    return View(entries, tuple(findings))
+
+
+def detection_view(
+    divided: Divided, roots: Mapping[Split, Path], options: MaskOptions, report: Callable[[int, int], None]
+) -> View:
+    """Keep images whose boxes are known, or can be made from their masks; none at all is a true negative.
+
+    Raises:
+        SourceChanged: when a mask is not what it was at ingest.
+    """
+    placed = [(split, entry) for split in SPLITS for entry in divided[split]]
+    entries: dict[Split, list[ImageEntry]] = {split: [] for split in SPLITS}
+    findings: list[Finding] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        looked = pool.map(lambda one: _with_boxes(roots[one[0]], one[1], options), placed)
+        for done, ((split, _), (entry, found)) in enumerate(zip(placed, looked, strict=True), start=1):
+            findings += found
+            if entry:
+                entries[split].append(entry)
+            report(done, len(placed))
+    return View(entries, tuple(findings))
+
+
+def count_images(view: View) -> dict[Split, dict[str, int]]:
+    """Number of images by split and set of labels, sorted."""
+    return {split: _sorted(Counter(entry.truth.stratum for entry in view.entries[split])) for split in SPLITS}
+
+
+def count_labels(view: View) -> dict[Split, dict[str, int]]:
+    """Number of images by split and label, labels sorted; an image of two labels counts for both."""
+    return {split: _sorted(Counter(n for e in view.entries[split] for n in e.truth.labels)) for split in SPLITS}
+
+
+def count_boxes(view: View) -> dict[Split, dict[str, int]]:
+    """Number of boxes by split and label, labels sorted."""
+    return {
+        split: _sorted(Counter(box.label for entry in view.entries[split] for box in entry.truth.boxes or ()))
+        for split in SPLITS
+    }
+
+
+def count_negatives(view: View) -> dict[Split, int]:
+    """Number of images by split that are known to have no box."""
+    return {split: sum(entry.truth.boxes == () for entry in view.entries[split]) for split in SPLITS}
+
+
+def _with_boxes(root: Path, entry: ImageEntry, options: MaskOptions) -> tuple[ImageEntry | None, list[Finding]]:
+    if entry.truth.boxes is not None:
+        return _with_truth(entry, entry.truth.boxes), []
+    if not entry.mask_ref:
+        message = "neither boxes nor a mask are known, nor that there is nothing to box; draw them"
+        return None, [_finding("WARNING_UNANNOTATED_RECORD", entry, message)]
+    data = read_mask_bytes(root, entry)
+    try:
+        made = mask_to_boxes(data, entry.mask_classes, options, width=entry.width, height=entry.height)
+    except ImageError as error:
+        return None, [_finding(error.code, entry, f"{entry.mask_ref}: {error}")]
+    return _with_truth(entry, made.boxes), list(_mask_findings(entry, made, options))
+
+
+def _with_truth(entry: ImageEntry, boxes: tuple[BoundingBox, ...]) -> ImageEntry:
+    # What a detector learns are the labels of boxes: an image-level `good` is the absence of them.
+    return replace(entry, truth=Truth(tuple(sorted({box.label for box in boxes})), boxes))
+
+
+def _mask_findings(entry: ImageEntry, made: MaskBoxes, options: MaskOptions) -> Iterator[Finding]:
+    if made.dropped:
+        count = "1 speck" if made.dropped == 1 else f"{made.dropped} specks"
+        message = f"{entry.mask_ref} has {count} of fewer than {options.min_area_pixels} pixels, which get no box"
+        yield _finding("WARNING_SMALL_COMPONENT", entry, message)
+    if made.unmatched_pixels > MAX_UNMATCHED_SHARE * entry.width * entry.height:
+        message = f"{made.unmatched_pixels} pixels of {entry.mask_ref} are of no class; complete its colour map"
+        yield _finding("WARNING_UNMATCHED_PIXELS", entry, message)
+    if not made.boxes:
+        message = f"{entry.mask_ref} gives no box, so the image counts as having none; repair the mask if it should"
+        yield _finding("WARNING_EMPTY_MASK", entry, message)
+
+
+def _finding(code: str, entry: ImageEntry, message: str) -> Finding:
+    return Finding(code=code, source_ref=entry.source_ref, message=message)
+
+
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items()))
