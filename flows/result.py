@@ -6,6 +6,7 @@ from typing import Literal, cast
 from prefect.states import Completed
 from pydantic import BaseModel
 
+from tasks.dataset.findings import add_counts
 from tasks.evaluate.records import Evaluation
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.ingest.records import IngestedImages
@@ -96,7 +97,7 @@ def collect(
             "prefect_flow_run_id": flow_run_id,
             "dataset_name": manifest.dataset_name,
             "dataset_digest": manifest.dataset_digest,
-            "counts": Counts(images=dict(manifest.images), findings=images.findings),
+            "counts": Counts(images=dict(manifest.images), findings=add_counts(images.findings, manifest.findings)),
             "metrics": evaluation.metrics,
             "gate": Gate.model_validate(evaluation.gate.model_dump()),
             "inference_test": trial.outcome,

@@ -1,7 +1,7 @@
 """Findings: what is wrong or doubtful about single files or lines. Row problems are data, not exceptions."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,11 @@ class Finding(BaseModel):
 def count_by_code(findings: Iterable[Finding]) -> dict[str, int]:
     """Number of findings per code, codes sorted."""
     return dict(sorted(Counter(finding.code for finding in findings).items()))
+
+
+def add_counts(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Add numbers of findings per code, codes sorted."""
+    return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:

@@ -6,7 +6,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks.dataset.findings import Finding, count_by_code, read_findings, require_enough_valid, write_findings
+from tasks.dataset.findings import (
+    Finding,
+    add_counts,
+    count_by_code,
+    read_findings,
+    require_enough_valid,
+    write_findings,
+)
 from tasks.errors import DataError
 
 CODES = st.sampled_from(["ERROR_EMPTY_FILE", "ERROR_INVALID_IMAGE", "WARNING_DUPLICATE_IMAGE", "WARNING_IGNORED_FILE"])
@@ -110,3 +117,8 @@ def test_too_many_bad_files_stop(listed: int, invalid: int, fraction: float, sto
     assert caught.value.findings_path == "/home/findings.jsonl"
     assert "/home/findings.jsonl" in str(caught.value)
     assert f"{invalid} of {listed}" in str(caught.value)
+
+
+def test_counts_are_added_and_sorted() -> None:
+    assert list(add_counts({"b": 1, "c": 2}, {"a": 3}, {"c": 4}).items()) == [("a", 3), ("b", 1), ("c", 6)]
+    assert add_counts() == {}
