@@ -237,7 +237,6 @@ class TrainConfig(Group):
 
     task: Task = Field(default="classification", description="What the model answers: one label per image.")
     data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
-    masks: MaskConfig = Field(default=MaskConfig(), description="How masks become bounding boxes.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="How the model learns.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
     gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")

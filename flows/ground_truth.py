@@ -40,7 +40,7 @@ def ground_truth(
 
     images = ingest_images(home, data)
     manifest = build_manifest(home, images, data, masks, task)
-    described = write_data_report(home, images, manifest, data)
+    described = write_data_report(home, images, manifest, data, masks)
     exported = export_ground_truth(home, images, manifest, described, config)
 
     stages = {"ingest": images, "manifest": manifest, "data_report": described, "export": exported}

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tasks.dataset.entries import Split
 from tasks.dataset.findings import Finding
+from tasks.ground_truth.limits import MAX_LABEL_CHARACTERS as MAX_LABEL_CHARACTERS
 from tasks.vision.masks import MaskClass
 
 SPLIT_BY_NAME: dict[str, Split] = {
@@ -17,8 +18,6 @@ SPLIT_BY_NAME: dict[str, Split] = {
     "testing": "test",
 }
 """The words by which folders and files name splits, lower case."""
-MAX_LABEL_CHARACTERS = 256
-"""The managed service's limit on a label's length."""
 
 
 @dataclass(frozen=True, slots=True)

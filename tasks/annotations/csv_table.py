@@ -18,7 +18,7 @@ from tasks.annotations.losses import loss_findings
 from tasks.annotations.references import ReferenceResolver, RefusedReference
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.findings import Finding
-from tasks.errors import DataError
+from tasks.errors import DataError, RequestError
 from tasks.vision.masks import MaskClass
 
 WRITTEN_COLUMNS = ("image", "label", "split", "group", "left", "top", "width", "height", "confidence")
@@ -94,7 +94,12 @@ def write_csv(
 
     Returns:
         One finding for each kind of thing that the table cannot hold.
+
+    Raises:
+        RequestError: when two images have the same reference, as those of a source and a test source may: read back,
+            they would be one image of one split. Nothing is written then.
     """
+    _require_distinct((entry for split in SPLITS for entry in divided.get(split, ())), reference)
     losses: Counter[str] = Counter()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -107,6 +112,16 @@ def write_csv(
                 writer.writerows((image, label, split, group, *rest) for label, *rest in _written_rows(entry))
                 losses.update(_losses_of(entry, image))
     return loss_findings(losses, "CSV", path.name)
+
+
+def _require_distinct(entries: Iterable[ImageEntry], reference: Callable[[ImageEntry], str]) -> None:
+    digests: dict[str, str] = {}
+    for entry in entries:
+        image = reference(entry)
+        if digests.setdefault(image, entry.sha256) != entry.sha256:
+            raise RequestError(
+                f"source and test source both have {image}, and a table cannot tell them apart; choose another format"
+            )
 
 
 def _gather(records: Iterable[Record], columns: Columns, resolve: Callable[[str], str], table_ref: str) -> _Gathered:

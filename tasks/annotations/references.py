@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 SHOWN_CHARACTERS = 200
-_UNUSABLE_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Controls, lone surrogates and line separators. Other spaces stand in real names: macOS puts U+202F into those of
 its screenshots."""
 
@@ -124,9 +124,13 @@ class ReferenceResolver:
         return normal.relative_to(self._root.as_posix()).as_posix()
 
 
+def has_controls(text: str) -> bool:
+    """Whether a text has control characters, line breaks of Unicode or halves of surrogate pairs."""
+    return not text.isprintable() and not _CONTROL_CATEGORIES.isdisjoint(map(unicodedata.category, text))
+
+
 def _require_usable(path: str, shown: str) -> None:
-    is_usable = path.isprintable() or not _UNUSABLE_CATEGORIES & set(map(unicodedata.category, path))
-    if not path or not is_usable:
+    if not path or has_controls(path):
         raise RefusedReference("ERROR_INVALID_SOURCE_REF_FORMAT", f"{shown!r} is no path of an image file")
 
 

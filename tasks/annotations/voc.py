@@ -14,6 +14,7 @@ from typing import Literal
 
 from tasks.annotations.annotated import SPLIT_BY_NAME, AnnotatedImage, Reading, StatedBox
 from tasks.annotations.losses import loss_findings, losses_of
+from tasks.annotations.names import distinct_names, renaming_findings
 from tasks.annotations.references import ReferenceResolver, RefusedReference
 from tasks.annotations.voc_xml import UnusableFile, VocFile, parse_voc, voc_document
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
@@ -30,7 +31,6 @@ MAX_SET_BYTES = 100_000_000
 _SETS_BY_WEIGHT = ("trainval", "train", "val", "test")
 _UNBOXED = "none of its objects gives a box, so it is left out: it shows objects, and is no negative; repair them"
 _ZERO_BASED = "a box begins at pixel 0, so all files are read as counted from 0 and half-open; look whether boxes fit"
-_RENAMED = "its name differs from another's by the suffix alone, or cannot be printed; it is written as "
 
 
 def find_voc(files: Collection[str]) -> list[str]:
@@ -109,8 +109,8 @@ def write_voc(
 ) -> list[Finding]:
     """Write `Annotations/REF.xml`, `JPEGImages/REF` and `ImageSets/Main/{train,val,test}.txt`.
 
-    REF is the image's path below the dataset's root. An image whose boxes nobody looked for is left out: without
-    objects it would be a negative.
+    REF is the image's path below its root, or another name where two would share one. An image whose boxes nobody
+    looked for is left out: without objects it would be a negative.
 
     Args:
         folder: where to write.
@@ -121,20 +121,19 @@ def write_voc(
         A finding for each image that got another name, and one for each kind of thing that the format cannot hold.
     """
     entries = [entry for split in SPLITS for entry in divided.get(split, ()) if entry.truth.boxes is not None]
-    names = _distinct_names(entry.source_ref for entry in entries)
+    names = distinct_names(entries)
     for entry in entries:
-        path = PurePosixPath(IMAGE_FOLDER, names[entry.source_ref])
+        path = PurePosixPath(IMAGE_FOLDER, names[entry.sha256])
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         place_image(entry, folder / path)
-        xml_path = folder / ANNOTATION_FOLDER / f"{_without_suffix(names[entry.source_ref])}.xml"
+        xml_path = folder / ANNOTATION_FOLDER / f"{_without_suffix(names[entry.sha256])}.xml"
         _write_text(xml_path, voc_document(entry, path))
     for split in (split for split in SPLITS if split in divided):
-        listed = [names[entry.source_ref] for entry in divided[split] if entry.source_ref in names]
+        listed = [names[entry.sha256] for entry in divided[split] if entry.sha256 in names]
         text = "".join(f"{_without_suffix(name)}\n" for name in listed)
         _write_text(folder / SETS_FOLDER / f"{SET_NAMES[split]}.txt", text)
     losses = Counter(loss for split in SPLITS for entry in divided.get(split, ()) for loss in _losses_of(entry))
-    renamed = [_finding("WARNING_RENAMED_FILE", ref, _RENAMED + name) for ref, name in names.items() if name != ref]
-    return renamed + loss_findings(losses, "Pascal VOC", ANNOTATION_FOLDER)
+    return renaming_findings(entries, names) + loss_findings(losses, "Pascal VOC", ANNOTATION_FOLDER)
 
 
 def _usable_files(xml_refs: Iterable[str], root: Path, findings: list[Finding]) -> Iterator[tuple[str, VocFile]]:
@@ -233,29 +232,7 @@ def _is_image(ref: str) -> bool:
 
 
 def _without_suffix(ref: str) -> str:
-    return ref[: len(ref) - len(PurePosixPath(ref).suffix)]
-
-
-def _distinct_names(refs: Iterable[str]) -> dict[str, str]:
-    """Return a path for each reference, such that no two have the same stem in one folder."""
-    names: dict[str, str] = {}
-    later = []
-    taken = set()
-    for ref in sorted(refs):
-        name = "".join(character if character.isprintable() else "_" for character in ref)
-        if _without_suffix(name) in taken:
-            later.append((ref, name))
-        else:
-            taken.add(_without_suffix(name))
-            names[ref] = name
-    for ref, name in later:
-        suffix = PurePosixPath(name).suffix
-        stem = f"{_without_suffix(name)}_{suffix[1:]}"
-        while stem in taken:
-            stem += "_"
-        taken.add(stem)
-        names[ref] = stem + suffix
-    return names
+    return posixpath.splitext(ref)[0]
 
 
 def _losses_of(entry: ImageEntry) -> Iterator[str]:

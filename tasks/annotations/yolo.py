@@ -15,6 +15,7 @@ import yaml
 
 from tasks.annotations.annotated import AnnotatedImage, Reading, StatedBox
 from tasks.annotations.losses import loss_findings, losses_of
+from tasks.annotations.names import distinct_names, renaming_findings
 from tasks.annotations.references import ReferenceResolver
 from tasks.annotations.yolo_layout import (
     MAX_YAML_BYTES,
@@ -118,8 +119,9 @@ def write_yolo(
 ) -> list[Finding]:
     """Write `images/SPLIT/REF`, `labels/SPLIT/REF.txt` and `data.yaml`; SPLIT is train, val or test.
 
-    REF is the image's path below the dataset's root. Fractions have 8 decimals: read back and rounded, they are the
-    same pixels in any image of up to 20,000. Images whose boxes are None are left out.
+    REF is the image's path below its root, or another name where two of a split would share one. Fractions have 8
+    decimals: read back and rounded, they are the same pixels in any image of up to 20,000. Images whose boxes are None
+    are left out.
 
     Args:
         folder: where to write.
@@ -137,8 +139,10 @@ def write_yolo(
     for split in used:
         losses.update(loss for entry in divided[split] for loss in _losses_of(entry, class_ids))
         known = [entry for entry in divided[split] if entry.truth.boxes is not None]
-        for entry, name in _distinct_names(known, findings):
-            image_ref = f"images/{SPLIT_KEYS[split]}/{name}"
+        names = distinct_names(known)
+        findings += renaming_findings(known, names)
+        for entry in known:
+            image_ref = f"images/{SPLIT_KEYS[split]}/{names[entry.sha256]}"
             image, label_file = folder / image_ref, folder / label_ref_of(image_ref)
             for path in (image, label_file):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,22 +161,6 @@ def _losses_of(entry: ImageEntry, labels: Collection[str]) -> Iterator[str]:
         yield "lose the confidences of their boxes"
     if entry.creation_date and entry.truth.boxes is not None:
         yield "lose the date of their annotation"
-
-
-def _distinct_names(entries: Sequence[ImageEntry], findings: list[Finding]) -> Iterator[tuple[ImageEntry, str]]:
-    """Yield entries with names whose label files differ: a.jpg and a.png would share a.txt."""
-    taken: set[str] = set()
-    for entry in entries:
-        stem, suffix = posixpath.splitext(entry.source_ref)
-        free, number = stem, 1
-        while free in taken:
-            number += 1
-            free = f"{stem}-{number}"
-        taken.add(free)
-        if free != stem:
-            message = f"written as {free}{suffix}: another image would have the same label file"
-            findings.append(Finding(code="WARNING_IMAGE_RENAMED", source_ref=entry.source_ref, message=message))
-        yield entry, free + suffix
 
 
 def _label_lines(entry: ImageEntry, class_ids: Mapping[str, int]) -> Iterator[str]:

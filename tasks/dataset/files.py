@@ -7,6 +7,11 @@ from pathlib import Path
 from tasks.dataset.entries import ImageEntry
 from tasks.errors import SourceChanged
 
+EXPORT_MARKER_NAME = "keeneye-export.json"
+"""Stands in a folder that `keeneye ground-truth` wrote, and lists its files."""
+EXPORTED_PICTURES_FOLDER = "pictures"
+"""Where it has its contact sheets, which are no images of the dataset."""
+
 
 def read_image_bytes(root: Path, entry: ImageEntry) -> bytes:
     """Return the bytes of an entry's image file.

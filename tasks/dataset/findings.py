@@ -16,7 +16,8 @@ class Finding(BaseModel):
     """One problem of one file or line.
 
     A code that starts with `ERROR_` means the item was left out and counts towards the limit of bad items;
-    `WARNING_` means it was kept or left out on purpose, and does not count.
+    `WARNING_` means it was kept or left out on purpose, and does not count. `in_test_source` tells the files of a
+    separate test source from those of the source, which may have the same references.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,6 +25,7 @@ class Finding(BaseModel):
     code: str
     source_ref: str
     message: str
+    in_test_source: bool = False
 
     @property
     def severity(self) -> Severity:
@@ -43,8 +45,9 @@ def add_counts(*counts: Mapping[str, int]) -> dict[str, int]:
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write findings as JSON Lines, sorted by place and code so that equal inputs give equal bytes."""
-    ordered = sorted(findings, key=lambda finding: (finding.source_ref, finding.code, finding.message))
-    path.write_text("".join(f"{finding.model_dump_json()}\n" for finding in ordered), encoding="utf-8")
+    ordered = sorted(findings, key=lambda one: (one.source_ref, one.code, one.message, one.in_test_source))
+    lines = (one.model_dump_json(exclude_defaults=True) + "\n" for one in ordered)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def read_findings(path: Path) -> list[Finding]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
+from tasks.dataset.pattern_bounds import endless_part
 from tasks.errors import RequestError
 
 GROUP_PREFIX = "group:"
@@ -21,7 +22,6 @@ GROUP_PREFIX = "group:"
 MAX_PATTERN_CHARACTERS = 200
 MAX_SEARCHED_CHARACTERS = 500
 """A longer reference is not searched: the time of a pattern such as `a*a*b` grows with a power of the length."""
-_NESTED_REPEATS = re.compile(r"(?:[*+]|\{\d*,\d*\})\??\)+(?:[*+]|\{\d*,)")
 
 _USE: dict[Split, str] = {"train": "trained on", "validation": "validated on", "test": "tested on"}
 _WORK: dict[Split, str] = {"train": "training", "validation": "validation", "test": "testing"}
@@ -35,7 +35,7 @@ class Grouping:
 
     Attributes:
         entries: the images as they came, each with its `group`: `group:KEY` when one is given, else the digest of the
-            near-duplicate that leads it, or its own.
+            image that leads it, as a near-duplicate or because the source says so, or its own.
         held: group to split, for groups with an image or a name that an earlier version assigned.
         findings: on near-duplicates.
     """
@@ -63,9 +63,15 @@ class Settlement:
 def compile_group_pattern(text: str) -> re.Pattern[str]:
     """Compile the pattern that finds an image's group in its reference.
 
+    What is guaranteed: the time of a search does not grow exponentially with the reference or the pattern. What is
+    not: that it is short. With r repeats that can match the same characters, as the three of `a*a*a*b` can, it takes
+    up to length ** (r + 1) steps, of a length of up to 500; repeats that end where the next cannot, as in
+    `^([^/]+)/[^/]+$`, take few.
+
     Raises:
-        RequestError: when it is no regular expression, is longer than 200 characters, has not exactly one group, or
-            repeats a group that ends in a repeat, such as `(a+)+`, which can take for ever.
+        RequestError: when it is no regular expression, is longer than 200 characters, has not exactly one group,
+            repeats what holds a repeat or alternatives, such as `(a+)+` and `(?:a|aa)+`, has more than 8 places with
+            a repeat of no fixed number or with alternatives, or repeats something more than 500 times at least.
     """
     if len(text) > MAX_PATTERN_CHARACTERS:
         raise RequestError(f"data.group_by has {len(text)} characters; at most {MAX_PATTERN_CHARACTERS} are allowed")
@@ -78,8 +84,8 @@ def compile_group_pattern(text: str) -> re.Pattern[str]:
             f"data.group_by {text!r} has {pattern.groups} groups in parentheses and needs exactly one, such as "
             r"part-(\d+); write (?:...) around what is no key"
         )
-    if _NESTED_REPEATS.search(text):
-        raise RequestError(f"data.group_by {text!r} repeats what repeats already, which can take for ever; write one +")
+    if problem := endless_part(text, MAX_SEARCHED_CHARACTERS):
+        raise RequestError(f"data.group_by {text!r} {problem}, which can take for ever; write a simpler pattern")
     return pattern
 
 
@@ -107,7 +113,8 @@ def find_groups(entries: Sequence[ImageEntry], pattern: re.Pattern[str]) -> tupl
 
 def precedence(entries: Sequence[ImageEntry], earlier: Mapping[str, Split]) -> NDArray[np.intp]:
     """Return the places of entries in the order in which they lead: of earlier versions, of given groups, by digest."""
-    keys = [(entry.sha256 not in earlier, not given_key(entry), entry.sha256) for entry in entries]
+    given = _given_ids(entries)
+    keys = [(entry.sha256 not in earlier, not group, entry.sha256) for entry, group in zip(entries, given, strict=True)]
     return np.array(sorted(range(len(entries)), key=keys.__getitem__), np.intp)
 
 
@@ -120,7 +127,8 @@ def group_images(entries: Sequence[ImageEntry], pairs: Pairs, earlier: Mapping[s
         earlier: digests and groups to split, from earlier versions.
     """
     leaders = _leaders(entries, pairs, earlier)
-    groups = [_group_id(entries[leader]) for leader in leaders]
+    given = _given_ids(entries)
+    groups = [given[leader] or entries[leader].sha256 for leader in leaders]
     grouped = tuple(replace(entry, group=group) for entry, group in zip(entries, groups, strict=True))
     held: dict[str, Split] = {}
     for place in precedence(entries, earlier).tolist():
@@ -190,7 +198,7 @@ def assignments_of(
 
 def _leaders(entries: Sequence[ImageEntry], pairs: Pairs, earlier: Mapping[str, Split]) -> list[int]:
     """Return the place of the leader of each entry, its own when it leads or stands alone."""
-    near = _neighbours(pairs)
+    near, given = _neighbours(pairs), _given_ids(entries)
     leaders = list(range(len(entries)))
     rank_of_leader: dict[int, int] = {}
     for rank, place in enumerate(precedence(entries, earlier).tolist()):
@@ -201,7 +209,7 @@ def _leaders(entries: Sequence[ImageEntry], pairs: Pairs, earlier: Mapping[str, 
             for other in near[place]
             if other in rank_of_leader and earlier.get(entry.sha256) in (None, earlier.get(entries[other].sha256))
         ]
-        if able and not given_key(entry):
+        if able and not given[place]:
             leaders[place] = min(able, key=rank_of_leader.__getitem__)
         else:
             rank_of_leader[place] = rank
@@ -216,9 +224,19 @@ def _neighbours(pairs: Pairs) -> defaultdict[int, list[int]]:
     return near
 
 
-def _group_id(entry: ImageEntry) -> str:
-    key = given_key(entry)
-    return f"{GROUP_PREFIX}{key}" if key else entry.sha256
+def _given_ids(entries: Sequence[ImageEntry]) -> list[str]:
+    """Return the id of each image's given group; empty when none is given.
+
+    A group of near-duplicates is named by its leader's digest. Read back, the others name it, and the leader, whose
+    own digest is no key, belongs to it all the same.
+    """
+    keys = [given_key(entry) for entry in entries]
+    led = set(keys) & {entry.sha256 for entry, key in zip(entries, keys, strict=True) if not key}
+    ids = []
+    for entry, key in zip(entries, keys, strict=True):
+        named = key or entry.sha256
+        ids.append(named if named in led else f"{GROUP_PREFIX}{key}" if key else "")
+    return ids
 
 
 def _key(entry: ImageEntry, pattern: re.Pattern[str]) -> str:

@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from tasks.dataset.files import EXPORT_MARKER_NAME
 from tasks.errors import RequestError
 
-MARKER_NAME = "keeneye-export.json"
+MARKER_NAME = EXPORT_MARKER_NAME
 """Lists the files that an export wrote, which the next one may replace."""
 
 

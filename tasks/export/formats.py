@@ -12,8 +12,11 @@ from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.findings import Finding
 from tasks.ground_truth.manifests import write_manifest
 
+MANIFESTS = "ground-truth"
 BOXES_ONLY = frozenset({"coco", "yolo", "voc"})
 """Formats that have no place for the labels of whole images."""
+WITH_IMAGES = frozenset({"yolo", "voc"})
+"""Formats that hold copies of the images beside the annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Export:
         labels: all labels, sorted; their places are the class ids.
         job_name: of labels whose source names no labelling job.
         reference_prefix: put before every image reference written.
+        stated_references: by path, references to write as the source's manifests state them; they win.
         place_image: puts an image's file where a format wants it.
         with_service_key: manifests also hold what the format has no place for, under Keeneye's own key.
     """
@@ -35,12 +39,14 @@ class Export:
     labels: Sequence[str]
     job_name: str
     reference_prefix: str
+    stated_references: Mapping[str, str]
     place_image: Callable[[ImageEntry, Path], None]
     with_service_key: bool
 
     def reference(self, entry: ImageEntry) -> str:
         """Return the reference to write for an image."""
-        return f"{self.reference_prefix}{entry.source_ref}"
+        stated = self.stated_references.get(entry.source_ref)
+        return stated or f"{self.reference_prefix}{entry.source_ref}"
 
 
 def write_ground_truth(export: Export) -> list[Finding]:
@@ -68,7 +74,7 @@ def _write_coco(export: Export) -> list[Finding]:
 
 
 WRITERS: dict[str, Callable[[Export], list[Finding]]] = {
-    "ground-truth": write_ground_truth,
+    MANIFESTS: write_ground_truth,
     "coco": _write_coco,
     "yolo": lambda export: write_yolo(export.folder, export.divided, export.labels, export.place_image),
     "voc": lambda export: write_voc(export.folder, export.divided, export.place_image),

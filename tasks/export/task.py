@@ -9,11 +9,12 @@ from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.dataset.findings import Finding, count_by_code, read_findings, write_findings
+from tasks.dataset.groups import compile_group_pattern
 from tasks.errors import RequestError
 from tasks.export.folder import publish, require_apart, require_own_folder
-from tasks.export.formats import BOXES_ONLY, WRITERS, Export
+from tasks.export.formats import BOXES_ONLY, MANIFESTS, WITH_IMAGES, WRITERS, Export
 from tasks.export.records import FINDINGS_FILE, ExportedGroundTruth
-from tasks.export.validation import line_findings, write_validation
+from tasks.export.validation import line_findings, stated_references, write_validation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.ingest.records import FINDINGS_FILE as INGEST_FINDINGS_FILE
 from tasks.ingest.records import IngestedImages
@@ -34,6 +35,12 @@ def require_exportable(config: GroundTruthConfig) -> None:
             others, cannot be written to, or lies in the source.
     """
     _require_room(config.format, config.task)
+    if config.reference_prefix and config.format in WITH_IMAGES:
+        raise RequestError(
+            f"the format {config.format} holds copies of the images and no references; leave reference_prefix empty"
+        )
+    if "(" in config.data.group_by:
+        compile_group_pattern(config.data.group_by)
     if config.output:
         target = Path(config.output).expanduser().resolve()
         require_apart(target, [config.data.source, config.data.test_source, config.data.image_root])
@@ -48,13 +55,20 @@ def export_ground_truth(
     _require_room(config.format, manifest.task)
     target = _output_path(home, manifest, config)
     require_apart(target, [images.root, images.test_root])
-    require_own_folder(target)
-    with home.store.scratch(f"export-{manifest.manifest_digest[:16]}") as folder:
-        export = _export(folder, manifest, config)
+    with (
+        home.lock(f"export-{digest_of(str(target))[:16]}"),
+        home.store.scratch(f"export-{manifest.manifest_digest[:16]}") as folder,
+    ):
+        require_own_folder(target)
+        export = _export(folder, images, manifest, config)
         earlier, found = _findings(images, manifest), WRITERS[config.format](export)
         reasons = write_validation(export, images, [*earlier, *found], config.data.rules)
-        if not images.annotation_files:
-            found += line_findings(export, config.data.rules)
+        if config.format == MANIFESTS or not images.annotation_files:
+            refused = line_findings(export, config.data.rules)
+            found += refused
+            if images.annotation_files:
+                # The summary speaks of the source's own lines; those written must be accepted too.
+                reasons += tuple(f"{one.code}: {one.message}" for one in refused if one.severity == "error")
         findings = [*earlier, *found]
         write_findings(folder / FINDINGS_FILE, findings)
         shutil.copytree(described.pictures_path, folder / PICTURES_FOLDER)
@@ -90,9 +104,10 @@ def _require_room(format_name: str, task: str) -> None:
         )
 
 
-def _export(folder: Path, manifest: Manifest, config: GroundTruthConfig) -> Export:
+def _export(folder: Path, images: IngestedImages, manifest: Manifest, config: GroundTruthConfig) -> Export:
     divided = {split: list(read_manifest(manifest.manifest_path(split))) for split in SPLITS}
     tested = {entry.sha256 for entry in divided["test"]}
+    is_strict = config.data.rules == "aws"
 
     def place_image(entry: ImageEntry, target: Path) -> None:
         root = Path(manifest.roots["test" if entry.sha256 in tested else "train"])
@@ -106,8 +121,10 @@ def _export(folder: Path, manifest: Manifest, config: GroundTruthConfig) -> Expo
         labels=manifest.labels,
         job_name=f"keeneye/{manifest.dataset_name}",
         reference_prefix=config.reference_prefix,
+        # What the managed service is to read must say where its images are, as the source's own lines do.
+        stated_references=stated_references(images) if is_strict and not config.reference_prefix else {},
         place_image=place_image,
-        with_service_key=config.data.rules == "open",
+        with_service_key=not is_strict,
     )
 
 

@@ -5,7 +5,6 @@ with nothing but the reference for each image that was left out because of an er
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,14 +19,13 @@ from tasks.ground_truth.limits import LIMITS, Mode
 from tasks.ground_truth.lines import parse_line
 from tasks.ground_truth.manifests import BOXES_ATTRIBUTE, manifest_line
 from tasks.ground_truth.problems import Problem
+from tasks.ground_truth.read import is_of_line, message_without_line
 from tasks.ground_truth.summary import manifest_summary
 from tasks.ingest.records import STATED_REFERENCES_FILE, IngestedImages
 from tasks.vision.images import IMAGE_SUFFIXES
 
 TRAINING_FILE = "training_manifest_with_validation.json"
 TESTING_FILE = "testing_manifest_with_validation.json"
-_OF_A_LINE = re.compile(r"line \d+: ")
-"""How findings begin that the annotation of the line repeats."""
 _OF_A_REFERENCE = frozenset({"ERROR_OUTSIDE_SOURCE", "ERROR_INVALID_SOURCE_REF_FORMAT"})
 """Codes that may mean that no file was found for a line, which the line alone does not show."""
 _ADVICE = {"ERROR_INVALID_SOURCE_REF_FORMAT": "name the images' place as reference_prefix, such as s3://bucket/photos/"}
@@ -44,25 +42,47 @@ def write_validation(
     training, testing = export.folder / "training.manifest", export.folder / "testing.manifest"
     tested_on = images.test_annotation_files
     trained_on = [path for path in images.annotation_files if path not in tested_on]
+    # Two sources may have files of the same references: of each, its own findings and images.
+    of_source = _Part(export, ("train", "validation") if images.test_root else SPLITS, findings, in_test_source=False)
+    of_test_source = _Part(export, ("test",), findings, in_test_source=True)
     # One of source and test source may have manifests and the other none.
     if trained_on:
         _gather(trained_on, training)
     else:
         _write_lines(export, ("train", "validation"), training)
-        _write_left_out(export, findings, training)
+        _write_left_out(of_source, training)
     if tested_on:
         _gather(tested_on, testing)
     elif images.test_root or not trained_on:
         _write_lines(export, ("test",), testing)
-    stated_ref = _stated_references(Path(images.entry_path)) if images.annotation_files else {}
-    problems = _problems_by_reference(export, findings, stated_ref)
+        _write_left_out(of_test_source, testing)
+    stated_ref = stated_references(images)
+    problems = _problems_by_reference(of_source, stated_ref)
+    tested_problems = _problems_by_reference(of_test_source, stated_ref) if images.test_root else problems
     trained = write_annotated(training, export.folder / TRAINING_FILE, mode, problems)
-    tested = write_annotated(testing, export.folder / TESTING_FILE, mode, problems) if testing.exists() else None
+    tested = write_annotated(testing, export.folder / TESTING_FILE, mode, tested_problems) if testing.exists() else None
     summary = manifest_summary(trained, tested, mode)
     (export.folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     for lines in (training, testing):
         lines.unlink(missing_ok=True)
     return tuple(_reasons(summary)) if LIMITS[mode].is_strict else ()
+
+
+class _Part:
+    """What one of two sources gave: references of the images that are used, and the findings."""
+
+    def __init__(
+        self, export: Export, splits: Iterable[Split], findings: Iterable[Finding], *, in_test_source: bool
+    ) -> None:
+        self.prefix = export.reference_prefix
+        self.used = {entry.source_ref for split in splits for entry in export.divided[split]}
+        self.findings = [finding for finding in findings if finding.in_test_source == in_test_source]
+
+    @property
+    def left_out(self) -> set[str]:
+        """Images that have an error and are not used; findings may also be of annotation files."""
+        named = {finding.source_ref for finding in self.findings if finding.severity == "error"}
+        return {ref for ref in named if PurePosixPath(ref).suffix.lower() in IMAGE_SUFFIXES} - self.used
 
 
 def line_findings(export: Export, mode: Mode) -> list[Finding]:
@@ -116,10 +136,10 @@ def _write_lines(export: Export, splits: Iterable[Split], path: Path) -> None:
         stream.writelines(line + "\n" for _, line in _lines(export, splits))
 
 
-def _write_left_out(export: Export, findings: Iterable[Finding], path: Path) -> None:
+def _write_left_out(part: _Part, path: Path) -> None:
     with path.open("a", encoding="utf-8", newline="\n") as stream:
-        for ref in sorted(_left_out(export, findings)):
-            stream.write(json.dumps({"source-ref": export.reference_prefix + ref}, ensure_ascii=False) + "\n")
+        for ref in sorted(part.left_out):
+            stream.write(json.dumps({"source-ref": part.prefix + ref}, ensure_ascii=False) + "\n")
 
 
 def _lines(export: Export, splits: Iterable[Split]) -> Iterator[tuple[str, str]]:
@@ -132,40 +152,26 @@ def _lines(export: Export, splits: Iterable[Split]) -> Iterator[tuple[str, str]]
             yield entry.source_ref, line
 
 
-def _left_out(export: Export, findings: Iterable[Finding]) -> set[str]:
-    """Return the images that have an error and are not used; findings may also be of annotation files."""
-    named = {finding.source_ref for finding in findings if finding.severity == "error"}
-    return {ref for ref in named if PurePosixPath(ref).suffix.lower() in IMAGE_SUFFIXES} - _used(export)
-
-
-def _used(export: Export) -> set[str]:
-    return {entry.source_ref for split in SPLITS for entry in export.divided[split]}
-
-
-def _stated_references(entry_path: Path) -> dict[str, str]:
-    stated: dict[str, str] = json.loads((entry_path / STATED_REFERENCES_FILE).read_text(encoding="utf-8"))
+def stated_references(images: IngestedImages) -> dict[str, str]:
+    """Return, by path, the references that a source's own manifests state; empty for other sources."""
+    path = Path(images.entry_path) / STATED_REFERENCES_FILE
+    stated: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return stated
 
 
-def _problems_by_reference(
-    export: Export, findings: Iterable[Finding], stated_ref: Mapping[str, str]
-) -> dict[str, list[Problem]]:
+def _problems_by_reference(part: _Part, stated_ref: Mapping[str, str]) -> dict[str, list[Problem]]:
     """Return what was found of each image and is not to be seen in its line, by the line's reference.
 
-    Args:
-        export: its images are those that are used.
-        findings: of all stages.
-        stated_ref: references as a source's own manifests state them; empty when the lines are the export's.
+    `stated_ref` holds references as a source's own manifests state them; empty when the lines are the export's.
     """
-    used = _used(export)
     problems: dict[str, list[Problem]] = defaultdict(list)
-    for finding in findings:
-        place = _OF_A_LINE.match(finding.message)
-        if place and finding.code not in _OF_A_REFERENCE:
+    for finding in part.findings:
+        # The annotation of the line says it again.
+        if is_of_line(finding) and finding.code not in _OF_A_REFERENCE:
             continue
-        message = finding.message[place.end() if place else 0 :]
         # Of an image that is used, an error cost a box and not the line.
-        scope = (BOXES_ATTRIBUTE,) if finding.source_ref in used else ()
-        own_ref = finding.source_ref if stated_ref else export.reference_prefix + finding.source_ref
-        problems[stated_ref.get(finding.source_ref, own_ref)].append(Problem(finding.code, message, scope))
+        scope = (BOXES_ATTRIBUTE,) if finding.source_ref in part.used else ()
+        own_ref = finding.source_ref if stated_ref else part.prefix + finding.source_ref
+        problem = Problem(finding.code, message_without_line(finding), scope)
+        problems[stated_ref.get(finding.source_ref, own_ref)].append(problem)
     return problems

@@ -13,7 +13,9 @@ import orjson
 from tasks.ground_truth.attribute import METADATA
 from tasks.ground_truth.limits import LIMITS, Mode
 from tasks.ground_truth.lines import ParsedLine, ignored
+from tasks.ground_truth.manifests import BOXES_ATTRIBUTE
 from tasks.ground_truth.problems import Problem, Scope
+from tasks.ground_truth.scan import scan_manifest
 from tasks.ground_truth.statistics import ManifestStatistics, fits, other_use_case, tally
 from tasks.ground_truth.stream import judged_lines
 
@@ -51,8 +53,14 @@ def write_annotated(
 
     Raises:
         OSError: when a file cannot be read or written.
+        DataError: when the manifest cannot be counted.
+        EnvironmentFailed: when a process that counts died.
     """
-    statistics = count_lines(source, mode, extra_by_source_ref)
+    if extra_by_source_ref:
+        # A scan's processes know nothing of the images.
+        statistics = count_lines(source, mode, extra_by_source_ref)
+    else:
+        statistics = scan_manifest(source, mode).statistics
     with target.open("w", encoding="utf-8", newline="\n") as stream:
         for parsed in judged_lines(source, mode, extra_by_source_ref):
             if LIMITS[mode].is_strict and parsed.status == "valid" and not fits(parsed.label_set, statistics.use_case):
@@ -79,11 +87,12 @@ def _without_verdicts(value: Mapping[str, Any]) -> dict[str, Any]:
     """Copy a line as deep as verdicts stand in it, and leave them out; foreign keys stay as they are."""
     line = {key: item for key, item in value.items() if key not in STALE_LINE_KEYS}
     for key in list(line):
-        if isinstance(line[key], dict) and (key.endswith(METADATA) or f"{key}{METADATA}" in line):
-            line[key] = _fresh(line[key])
+        item = line[key]
+        if isinstance(item, dict) and (key.endswith(METADATA) or f"{key}{METADATA}" in line or "annotations" in item):
+            line[key] = _fresh(item)
             annotations = line[key].get("annotations")
             if isinstance(annotations, list):
-                line[key]["annotations"] = [_fresh(item) if isinstance(item, dict) else item for item in annotations]
+                line[key]["annotations"] = [_fresh(one) if isinstance(one, dict) else one for one in annotations]
     return line
 
 
@@ -105,6 +114,11 @@ def _places(line: dict[str, Any], scope: Scope) -> Iterator[object]:
     if scope:
         yield line.get(str(scope[0]))
         yield line.get(f"{scope[0]}{METADATA}")
+    if scope == (BOXES_ATTRIBUTE,) and BOXES_ATTRIBUTE not in line:
+        # Who checks the image knows that a box was lost, but not how the line calls its boxes.
+        names = [key for key, item in line.items() if isinstance(item, dict) and "annotations" in item]
+        # An attribute has a partner, where any has one; the others are their owner's.
+        yield from (line[name] for name in sorted(names, key=lambda name: f"{name}{METADATA}" not in line))
 
 
 def _at(line: object, scope: Scope) -> object:

@@ -1,15 +1,14 @@
 """A label attribute and its metadata: what is the same for every kind of label."""
 
-import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tasks.annotations.references import has_controls
 from tasks.ground_truth.draft import Draft
 from tasks.ground_truth.limits import MAX_LABEL_CHARACTERS, Limits
 from tasks.ground_truth.problems import LineStopped, shown, stop
 
 METADATA = "-metadata"
-_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 Take = Callable[[Draft], None]
 """Takes what an attribute states into the draft."""
@@ -109,8 +108,3 @@ def accepts_label(label: str, attribute: Attribute, draft: Draft) -> bool:
         draft.report("ERROR_INVALID_LABEL_NAME", message, attribute.metadata_name)
         return False
     return True
-
-
-def has_controls(text: str) -> bool:
-    """Whether a text has control characters, line breaks of Unicode or halves of surrogate pairs."""
-    return not text.isprintable() and not _CONTROLS.isdisjoint(map(unicodedata.category, text))

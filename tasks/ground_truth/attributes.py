@@ -15,6 +15,8 @@ from tasks.ground_truth.located import check_boxes
 from tasks.ground_truth.problems import PRECEDENCE, LineStopped, shown, stop
 from tasks.ground_truth.segmentation import check_mask
 
+SERVICE_KEY = "keeneye-metadata"
+"""Under which a line holds what Keeneye knows beyond the format."""
 NO_ATTRIBUTES = frozenset(
     {
         "source-ref",
@@ -23,7 +25,7 @@ NO_ATTRIBUTES = frozenset(
         "cl-errors",
         "errors",
         "warnings",
-        "keeneye-metadata",
+        SERVICE_KEY,
         "source-ref-metadata",
     }
 )

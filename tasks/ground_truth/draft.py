@@ -43,11 +43,6 @@ class LabelSet(NamedTuple):
     image_level: tuple[str, ...]
     located: tuple[str, ...] | None
 
-    @property
-    def stratum(self) -> str:
-        """The key by which images are spread over splits: all labels of the image, as `Truth.stratum` has it."""
-        return " + ".join(sorted({*self.image_level, *(self.located or ())}))
-
 
 class Draft:
     """The line so far. Readers of attributes add to it; `settle` says what became of the line.

@@ -32,9 +32,7 @@ def check_labels(attribute: Attribute, limits: Limits) -> Take:
     value = attribute.value
     if type(value) is list and not limits.is_strict:
         return _check_list(attribute, limits)
-    if not (
-        is_class_index(value) or type(value) is int or (not limits.is_strict and type(value) in (str, float, bool))
-    ):
+    if not (is_class_index(value) or type(value) is int or (not limits.is_strict and type(value) in _SCALARS)):
         raise attribute.wrong_value(f"is {shown(value)} in place of a class index")
     metadata = checked_metadata(attribute, limits)
     label = str(value) if attribute.metadata is None else metadata.get("class-name")

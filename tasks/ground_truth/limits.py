@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Mode = Literal["open", "aws"]
-MODES: tuple[Mode, ...] = get_args(Mode)
 
 UseCase = Literal["IMAGE_LEVEL_LABELS", "OBJECT_LOCALIZATION", "NOT_DETERMINED"]
 
 UNLIMITED = 2**62
 MAX_LABEL_CHARACTERS = 256
+"""The managed service's limit on a label's length."""
 MAX_SOURCE_REF_CHARACTERS = 4096
 """The longest path that Linux opens; a key in S3 is shorter still (1,024 bytes)."""
 MAX_INVALID_SHARE = 0.2

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 import orjson
 
 from tasks.annotations.dates import canonical_date
-from tasks.ground_truth.attribute import has_controls
-from tasks.ground_truth.attributes import check_attributes, find_attributes
+from tasks.annotations.references import has_controls
+from tasks.ground_truth.attributes import SERVICE_KEY, check_attributes, find_attributes
 from tasks.ground_truth.draft import BoxRow, Draft, LabelSet, MaskRow, Segmentation, Status
 from tasks.ground_truth.limits import LIMITS, MAX_SOURCE_REF_CHARACTERS, Limits, Mode
 from tasks.ground_truth.problems import LineStopped, Problem, shown, stop
 
 DIGEST_BYTES = 16
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-KEENEYE_KEY = "keeneye-metadata"
+MAX_LEVELS = 200
+"""Of objects and lists in each other. What is read must be written again: orjson reads 1,024, but writes 254."""
+_NESTING = (dict, list)
 _MASK_KEYS = ("label", "colour", "index")
 
 
@@ -81,11 +83,12 @@ def parse_line(text: bytes, mode: Mode) -> ParsedLine:
     if len(text) > limits.max_line_characters and _characters(text) > limits.max_line_characters:
         return overlong_line(mode)
     try:
-        value = orjson.loads(text)
+        value = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
-        if text.startswith(BYTE_ORDER_MARK):
-            return parse_line(text[len(BYTE_ORDER_MARK) :], mode)
-        return _unreadable(f"the line is no JSON: {error.msg}" if text.strip() else "the line is blank")
+        is_blank = not text.removeprefix(BYTE_ORDER_MARK).strip()
+        return _unreadable("the line is blank" if is_blank else f"the line is no JSON: {error.msg}")
+    if text.count(b"[") + text.count(b"{") > MAX_LEVELS and _is_deeper(value, MAX_LEVELS):
+        return _unreadable(f"the line has objects and lists in more than {MAX_LEVELS} levels; make it flatter")
     if type(value) is not dict:
         return _unreadable(f"the line is no JSON object but {shown(value)}")
     return parse_object(value, limits)
@@ -136,6 +139,17 @@ def _unreadable(message: str) -> ParsedLine:
     return ParsedLine(None, "", "invalid", (Problem("ERROR_INVALID_JSON_LINE", message),))
 
 
+def _is_deeper(value: object, levels: int) -> bool:
+    """Whether a value has objects and lists in more levels; one level after the other, as a recursion may not."""
+    level: list[Any] = [[value]]
+    for _ in range(levels + 1):
+        inside = (outer.values() if type(outer) is dict else outer for outer in level)
+        level = [item for items in inside for item in items if type(item) in _NESTING]
+        if not level:
+            return False
+    return True
+
+
 def _source_ref(value: dict[str, Any], limits: Limits) -> str:
     try:
         source_ref = value["source-ref"]
@@ -180,8 +194,8 @@ def _finished(value: dict[str, Any], source_ref: str, draft: Draft) -> ParsedLin
     problems = tuple(draft.problems)
     if status != "valid":
         return ParsedLine(value, source_ref, status, problems)
-    if KEENEYE_KEY in value:
-        _take_keeneye(value[KEENEYE_KEY], draft)
+    if SERVICE_KEY in value:
+        _take_keeneye(value[SERVICE_KEY], draft)
     labels = tuple(sorted(draft.labels))
     return ParsedLine(
         value,

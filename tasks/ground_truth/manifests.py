@@ -20,11 +20,11 @@ from tasks.annotations.dates import UNDATED
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import DataError
+from tasks.ground_truth.attributes import SERVICE_KEY
 
 _ENTRY = TypeAdapter(ImageEntry)
 LABEL_ATTRIBUTE = "label"
 BOXES_ATTRIBUTE = "boxes"
-SERVICE_KEY = "keeneye-metadata"
 CLASSIFICATION_TYPE = "groundtruth/image-classification"
 DETECTION_TYPE = "groundtruth/object-detection"
 

@@ -3,6 +3,12 @@
 Codes are the managed service's (Custom Labels developer guide, "Terminal manifest content errors" and "Non-terminal
 JSON line validation errors"). It drops some lines without a word, and some of what Keeneye reads it does not know;
 such cases have codes of Keeneye's own, listed in `OWN_CODES`.
+
+Some of its codes never occur here. No bucket is read or written, so none can have wrong permissions or another owner,
+and no image is copied: `ERROR_INVALID_PERMISSIONS_MANIFEST_S3_BUCKET`, `ERROR_CANNOT_WRITE_OUTPUT_S3_BUCKET`,
+`ERROR_INVALID_PERMISSIONS_IMAGES_S3_BUCKET`, `ERROR_INVALID_IMAGES_S3_BUCKET_OWNER`, `ERROR_FAILED_IMAGES_S3_COPY`.
+Keeneye divides datasets itself and does so however few images a label has, so it has no use for
+`ERROR_INSUFFICIENT_IMAGES_PER_LABEL_FOR_DISTRIBUTE`.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,7 @@
 """A Ground Truth manifest as annotated images and findings."""
 
 import posixpath
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,10 @@ from tasks.ground_truth.summary import file_problems
 from tasks.vision.masks import MaskClass
 
 SUFFIXES = (".manifest", ".jsonl", ".json")
+TRUE_NEGATIVE_LABEL = "normal"
+"""Lookout for Vision's name for what has no anomaly. Its manifests give masks to the anomalies alone."""
 _KEY = b'"source-ref"'
+_OF_A_LINE = re.compile(r"\Aline [0-9]+: ")
 
 
 def is_manifest(path: Path) -> bool:
@@ -40,6 +44,17 @@ def is_manifest(path: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def is_blank_manifest(path: Path) -> bool:
+    """Whether a file is named `.manifest` and has nothing but white space; False for one that cannot be read."""
+    if path.suffix.lower() != ".manifest":
+        return False
+    try:
+        with path.open("rb") as stream:
+            return all(block.isspace() for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
+    except OSError:
+        return False
 
 
 def read_manifest_file(
@@ -78,7 +93,8 @@ def read_manifest_file(
     if LIMITS[mode].is_strict:
         kept, dropped = _of_use_case(kept, statistics.use_case)
         findings += dropped
-    return Reading(tuple(replace(each.image, given_split=given_split) for each in kept), tuple(findings))
+    images = _with_true_negatives([each.image for each in kept])
+    return Reading(tuple(replace(image, given_split=given_split) for image in images), tuple(findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +154,17 @@ def _stated(box: BoxRow) -> StatedBox:
     return StatedBox(box.label, box.left, box.top, box.width, box.height, confidence=box.confidence)
 
 
+def _with_true_negatives(images: list[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Return the images; where anomalies have masks, one without anomaly was looked at and has no boxes."""
+    if not any(image.mask_ref for image in images):
+        return images
+    return [replace(image, boxes=()) if _is_true_negative(image) else image for image in images]
+
+
+def _is_true_negative(image: AnnotatedImage) -> bool:
+    return image.labels == (TRUE_NEGATIVE_LABEL,) and image.boxes is None and not image.mask_ref
+
+
 def _of_use_case(kept: list[_Kept], use_case: UseCase) -> tuple[list[_Kept], list[Finding]]:
     fitting = [each for each in kept if fits(each.labels, use_case)]
     problem = other_use_case(use_case)
@@ -154,3 +181,13 @@ def _file_findings(statistics: ManifestStatistics, mode: Mode, manifest_ref: str
 def _finding(problem: Problem, source_ref: str, number: int = 0) -> Finding:
     place = f"line {number}: " if number else ""
     return Finding(code=problem.code, source_ref=source_ref, message=f"{place}{problem.message}")
+
+
+def is_of_line(finding: Finding) -> bool:
+    """Whether a finding is of one line of a manifest, and not of a manifest as a whole or of an image file."""
+    return _OF_A_LINE.match(finding.message) is not None
+
+
+def message_without_line(finding: Finding) -> str:
+    """Return what a finding says, without the number of its line."""
+    return _OF_A_LINE.sub("", finding.message)

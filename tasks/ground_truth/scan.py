@@ -33,7 +33,7 @@ from tasks.ground_truth.scan_range import (
     problem_record,
     scan_range,
 )
-from tasks.ground_truth.statistics import ManifestStatistics, fits, other_use_case
+from tasks.ground_truth.statistics import ManifestStatistics, fits, note_bucket, other_use_case
 from tasks.ground_truth.stream import raw_lines
 
 MIN_RANGE_BYTES = 1 << 22
@@ -139,7 +139,8 @@ def _merge(path: Path, mode: Mode, scans: list[RangeScan], problems: BinaryIO | 
     for scan in scans:
         statistics.terminal_lines += scan.statistics.terminal_lines
         statistics.error_line_numbers.extend(scan.statistics.error_line_numbers)
-        statistics.buckets.update(scan.statistics.buckets)
+        for bucket in scan.statistics.buckets:
+            note_bucket(statistics, bucket)
     problem_counts = sum((scan.problem_counts for scan in scans), Counter[str]())
     codes, digests, label_sets = _join(scans)
     late = _LateProblems(*_duplicates(codes, digests))

@@ -111,7 +111,7 @@ def save(scan: RangeScan, folder: Path) -> None:
     rest = {
         "label_sets": [tuple(labels) for labels in scan.label_sets],
         "problem_counts": scan.problem_counts,
-        "buckets": sorted(scan.statistics.buckets),
+        "buckets": scan.statistics.buckets,
         "terminal_lines": scan.statistics.terminal_lines,
     }
     (folder / "rest.json").write_bytes(orjson.dumps(rest))
@@ -127,7 +127,7 @@ def load(folder: Path) -> RangeScan:
     cast("array[int]", statistics.error_line_numbers).frombytes((folder / "error_lines").read_bytes())
     statistics.total_lines = len(scan.codes)
     statistics.terminal_lines = rest["terminal_lines"]
-    statistics.buckets = set(rest["buckets"])
+    statistics.buckets = rest["buckets"]
     for place, (image_level, located) in enumerate(rest["label_sets"]):
         scan.label_sets[LabelSet(tuple(image_level), None if located is None else tuple(located))] = place
     scan.problem_counts.update(rest["problem_counts"])

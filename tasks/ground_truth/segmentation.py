@@ -7,10 +7,9 @@ from tasks.ground_truth.attribute import Attribute, Take, accepts_label, checked
 from tasks.ground_truth.draft import Draft, MaskRow, Segmentation
 from tasks.ground_truth.limits import Limits
 from tasks.ground_truth.problems import shown
+from tasks.vision.background import BACKGROUND
 
-BACKGROUND = "background"
 MAX_MASK_INDEX = 65_535
-
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 

@@ -26,7 +26,7 @@ class ManifestStatistics:
         terminal_lines: those that would never enter a dataset of the managed service.
         error_line_numbers: lines with an error anywhere, from 1 on, ascending.
         label_sets: labels of an image to the number of valid lines that have them.
-        buckets: S3 buckets of valid lines, some of them.
+        buckets: S3 buckets of valid lines, each once; the first few.
     """
 
     name: str = ""
@@ -37,7 +37,7 @@ class ManifestStatistics:
     terminal_lines: int = 0
     error_line_numbers: MutableSequence[int] = field(default_factory=list)
     label_sets: Counter[LabelSet] = field(default_factory=Counter)
-    buckets: set[str] = field(default_factory=set)
+    buckets: list[str] = field(default_factory=list)
 
     @property
     def valid_lines(self) -> int:
@@ -76,11 +76,17 @@ def tally(statistics: ManifestStatistics, parsed: ParsedLine) -> None:
         statistics.ignored_lines += 1
 
 
+def note_bucket(statistics: ManifestStatistics, bucket: str) -> None:
+    """Note the bucket of a valid line, if it is new and not one too many."""
+    if bucket not in statistics.buckets and len(statistics.buckets) < MAX_BUCKETS:
+        statistics.buckets.append(bucket)
+
+
 def tally_problems(statistics: ManifestStatistics, parsed: ParsedLine) -> None:
     """Count one more line, but not as what."""
     statistics.total_lines += 1
-    if parsed.source_ref.startswith("s3://") and len(statistics.buckets) < MAX_BUCKETS and parsed.status == "valid":
-        statistics.buckets.add(bucket_of(parsed.source_ref))
+    if parsed.source_ref.startswith("s3://") and parsed.status == "valid":
+        note_bucket(statistics, bucket_of(parsed.source_ref))
     if parsed.problems and any(problem.is_error for problem in parsed.problems):
         statistics.error_line_numbers.append(statistics.total_lines)
         statistics.terminal_lines += any(problem.code in TERMINAL_CODES for problem in parsed.problems)

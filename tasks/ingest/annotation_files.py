@@ -15,8 +15,9 @@ from tasks.annotations.references import ReferenceResolver
 from tasks.annotations.voc import find_voc, read_image_sets, read_voc
 from tasks.annotations.yolo import find_data_yaml, read_yolo
 from tasks.dataset.entries import Split
+from tasks.errors import DataError
 from tasks.ground_truth.limits import Mode
-from tasks.ground_truth.read import is_manifest, read_manifest_file
+from tasks.ground_truth.read import is_blank_manifest, is_manifest, read_manifest_file
 
 Format = Literal["Ground Truth", "COCO", "YOLO", "Pascal VOC", "CSV"]
 JOB_OUTPUT = "output.manifest"
@@ -74,7 +75,15 @@ def find_annotation_files(folder: Path, refs: Sequence[PurePosixPath]) -> Annota
 
 
 def recognise_annotation_file(path: Path) -> AnnotationFiles | None:
-    """Return what a single file is; None when it is no annotation file of a known format."""
+    """Return what a single file is; None when it is no annotation file of a known format.
+
+    Raises:
+        DataError: when it is a manifest of nothing.
+    """
+    if is_blank_manifest(path):
+        raise DataError(
+            f"The manifest file is empty (ERROR_EMPTY_MANIFEST): {path} has no lines; name another, or a folder"
+        )
     return find_annotation_files(path.parent, [PurePosixPath(path.name)])
 
 

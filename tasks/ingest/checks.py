@@ -226,7 +226,9 @@ def _truth(file: AnnotatedImage, placed: PlacedBoxes) -> Truth | None:
 def _useless_finding(file: AnnotatedImage, placed: PlacedBoxes) -> Finding:
     if placed.are_all_lost:
         return _finding("ERROR_NO_VALID_ANNOTATIONS", file, "none of the image's boxes can be used; draw them anew")
-    return _finding("WARNING_UNANNOTATED_RECORD", file, "the source says nothing of the image; annotate it")
+    return _finding(
+        "WARNING_UNANNOTATED_RECORD", file, "nothing usable is said of the image; annotate it, or repair what is said"
+    )
 
 
 def _finding(code: str, file: AnnotatedImage, message: str) -> Finding:

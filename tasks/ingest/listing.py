@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tasks.annotations.annotated import AnnotatedImage
 from tasks.annotations.references import ReferenceResolver, RewriteRule
+from tasks.dataset.files import EXPORT_MARKER_NAME, EXPORTED_PICTURES_FOLDER
 from tasks.dataset.findings import Finding
 from tasks.errors import DataError, RequestError
 from tasks.ingest.annotation_files import (
@@ -116,7 +117,11 @@ def _unnamed(
     named = {image.source_ref for image in images} | {image.mask_ref for image in images}
     # Of an image whose annotation cannot be used, that was said.
     named |= {finding.source_ref for finding in findings}
-    strangers = [str(ref) for ref in refs if ref.suffix.lower() in IMAGE_SUFFIXES and str(ref) not in named]
+    refs = list(refs)
+    # Contact sheets of an export are no images of it.
+    sheets = EXPORTED_PICTURES_FOLDER if PurePosixPath(EXPORT_MARKER_NAME) in refs else ""
+    images_only = (ref for ref in refs if ref.suffix.lower() in IMAGE_SUFFIXES and ref.parts[0] != sheets)
+    strangers = [str(ref) for ref in images_only if str(ref) not in named]
     if not strangers:
         return []
     count = "1 image file is" if len(strangers) == 1 else f"{len(strangers)} image files are"
@@ -132,4 +137,6 @@ def _nothing_found(source: OpenedSource, listing: Listing, files: int, findings:
             f"{source.root} holds no image in a folder named by its label (found {files} files); put the images of "
             f"each label into a folder of its own, as {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return f"the {listing.layout} annotations of {source.folder} name no usable image ({told or 'they are empty'})"
+    first = next((f"; the first: {one.message}" for one in findings if one.code != UNANNOTATED_FILE), "")
+    told = told or "they are empty"
+    return f"the {listing.layout} annotations of {source.folder} name no usable image ({told}){first}"

@@ -1,8 +1,7 @@
 """Ingest, as Prefect runs it: read the source, check every image, keep the index and the findings."""
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.config import DataConfig
@@ -11,6 +10,7 @@ from tasks.annotations.references import RewriteRule
 from tasks.dataset.entries import write_index
 from tasks.dataset.findings import Finding, count_by_code, require_enough_valid, write_findings
 from tasks.errors import RequestError, SourceChanged
+from tasks.ground_truth.read import is_of_line
 from tasks.ingest.annotation_files import ReadingRules, split_named_by
 from tasks.ingest.checks import CheckedFiles, ImageLimits
 from tasks.ingest.layouts import Listing
@@ -28,9 +28,7 @@ from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 
-STAGE_VERSION = "2"
-_OF_A_LINE = re.compile(r"line \d+: ")
-"""How findings on a line of a manifest begin."""
+STAGE_VERSION = "3"
 
 
 @engine.stage("ingest images")
@@ -61,7 +59,7 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
             write_index(folder / file_name, one.entries)
         thumbnails = [small for one in checked for small in one.thumbnails]
         np.save(folder / THUMBNAILS_FILE, np.stack(thumbnails) if thumbnails else np.empty(0), allow_pickle=False)
-        findings = [*(f for one in listings for f in one.findings), *(f for one in checked for f in one.findings)]
+        findings = list(_all_findings(listings, checked))
         write_findings(folder / FINDINGS_FILE, findings)
         _write_stated_references(folder, listings)
         entries = [entry for one in checked for entry in one.entries]
@@ -85,6 +83,12 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     _tell(record)
     require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, path / FINDINGS_FILE)
     return record
+
+
+def _all_findings(listings: Sequence[Listing], checked: Sequence[CheckedFiles]) -> Iterator[Finding]:
+    for place, (listing, one) in enumerate(zip(listings, checked, strict=True)):
+        for finding in (*listing.findings, *one.findings):
+            yield finding.model_copy(update={"in_test_source": place == 1})
 
 
 def _for_testing(sources: Sequence[OpenedSource], listings: Sequence[Listing]) -> tuple[str, ...]:
@@ -119,9 +123,9 @@ def _limits(data: DataConfig) -> ImageLimits:
 def _items_with_errors(listing: Listing, findings: Sequence[Finding]) -> set[tuple[str, str]]:
     """Return the images with errors, and the lines of manifests that name no image; no manifest as a whole."""
     errors = [finding for finding in findings if finding.severity == "error"]
-    lines = {(one.source_ref, one.message) for one in errors if one.source_ref in listing.row_files}
+    of_files = [one for one in errors if one.source_ref in listing.row_files]
     images = {(one.source_ref, "") for one in errors if one.source_ref not in listing.row_files}
-    return images | {line for line in lines if _OF_A_LINE.match(line[1])}
+    return images | {(one.source_ref, one.message) for one in of_files if is_of_line(one)}
 
 
 def _listed(listing: Listing) -> int:

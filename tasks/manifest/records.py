@@ -62,7 +62,7 @@ class Manifest(StageRecord, frozen=True):
     dataset_digest: str
     manifest_digest: str
     parent_digest: str
-    division_path: str
+    division_path: str = ""
     roots: dict[Split, str]
     labels: tuple[str, ...]
     totals: dict[Split, int]

@@ -27,7 +27,7 @@ from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.vision.masks import MaskOptions
 
-STAGE_VERSION = "2"
+STAGE_VERSION = "3"
 
 
 @engine.stage("build manifest")
@@ -48,7 +48,14 @@ def build_manifest(
     record = _write_view(home, images, dataset, masks, view_task)
     _tell(record)
     findings_path = Path(record.entry_path) / FINDINGS_FILE
-    require_enough_valid(images.usable, record.invalid, data.max_invalid_fraction, findings_path)
+    # Over both stages: an image counts once, whichever check it fails.
+    require_enough_valid(images.listed, images.invalid + record.invalid, data.max_invalid_fraction, findings_path)
+    if not any(record.totals.values()):
+        raise DataError(
+            f"{images.root} says nothing for the task {view_task} of any of its {images.usable} images; annotate them, "
+            "or choose the other task",
+            findings_path=str(findings_path),
+        )
     return record
 
 
@@ -79,7 +86,6 @@ def _write_view(
             dataset_digest=dataset.dataset_digest,
             manifest_digest=manifests_digest(paths),
             parent_digest=dataset.parent_digest,
-            division_path=dataset.entry_path,
             roots=roots,
             labels=tuple(labels),
             totals={split: len(view.entries[split]) for split in SPLITS},
@@ -92,7 +98,7 @@ def _write_view(
         )
 
     record, path = home.store.reuse_or_make(key, Manifest, make)
-    return record.model_copy(update={"entry_path": str(path)})
+    return record.model_copy(update={"entry_path": str(path), "division_path": dataset.entry_path})
 
 
 def _view(dataset: DividedDataset, roots: Mapping[Split, str], masks: MaskConfig, task: ViewTask) -> View:

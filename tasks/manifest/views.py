@@ -56,7 +56,8 @@ def detection_view(
     with ThreadPoolExecutor(THREADS) as pool:
         looked = pool.map(lambda one: _with_boxes(roots[one[0]], one[1], options), placed)
         for done, ((split, _), (entry, found)) in enumerate(zip(placed, looked, strict=True), start=1):
-            findings += found
+            in_test_source = split == "test" and roots["test"] != roots["train"]
+            findings += [finding.model_copy(update={"in_test_source": in_test_source}) for finding in found]
             if entry:
                 entries[split].append(entry)
             report(done, len(placed))
@@ -88,7 +89,7 @@ def count_negatives(view: View) -> dict[Split, int]:
 
 def _with_boxes(root: Path, entry: ImageEntry, options: MaskOptions) -> tuple[ImageEntry | None, list[Finding]]:
     if entry.truth.boxes is not None:
-        return _with_truth(entry, entry.truth.boxes), []
+        return _with_truth(entry, entry.truth.boxes), list(_label_findings(entry))
     if not entry.mask_ref:
         message = "neither boxes nor a mask are known, nor that there is nothing to box; draw them"
         return None, [_finding("WARNING_UNANNOTATED_RECORD", entry, message)]
@@ -103,6 +104,15 @@ def _with_boxes(root: Path, entry: ImageEntry, options: MaskOptions) -> tuple[Im
 def _with_truth(entry: ImageEntry, boxes: tuple[BoundingBox, ...]) -> ImageEntry:
     # What a detector learns are the labels of boxes: an image-level `good` is the absence of them.
     return replace(entry, truth=Truth(tuple(sorted({box.label for box in boxes})), boxes))
+
+
+def _label_findings(entry: ImageEntry) -> Iterator[Finding]:
+    boxes = entry.truth.boxes or ()
+    aside = sorted(set(entry.truth.labels) - {box.label for box in boxes})
+    # Without boxes, a label such as `good` says just that.
+    if boxes and aside:
+        message = f"{', '.join(aside)} is said of the whole image, which detection leaves aside; draw boxes if needed"
+        yield _finding("WARNING_LABEL_WITHOUT_BOX", entry, message)
 
 
 def _mask_findings(entry: ImageEntry, made: MaskBoxes, options: MaskOptions) -> Iterator[Finding]:

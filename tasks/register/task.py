@@ -84,8 +84,8 @@ def stage_version(
 
 def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
     """Identify a request: data, code and settings; where the data lies and what they are called does not count."""
-    # What `data` and `masks` say is in the manifest, and so in the model's key.
-    settings = config.model_dump(exclude={"data": True, "masks": True, "registry": {"model_name"}})
+    # What `data` says is in the manifest, and so in the model's key.
+    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}})
     return digest_of([name, manifest.dataset_digest, model.key, evaluation.key, settings])
 
 

@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.report.data_wording import counted
 from tasks.report.examples import Example, Sheet, choose_examples, colours_of
-from tasks.report.pictures import THREADS, draw_thumbnails, jpeg_uri
+from tasks.report.pictures import DEFAULT_MASK_OPTIONS, THREADS, draw_thumbnails, jpeg_uri
 from tasks.vision.images import RgbImage
 from tasks.vision.lettering import legible, load_font, shortened
+from tasks.vision.masks import MaskOptions
 from tasks.vision.overlays import Rgb
 
 MAX_EXAMPLES = 24
@@ -40,6 +41,7 @@ def write_contact_sheets(
     labels: Sequence[str],
     entries: Mapping[Split, Sequence[ImageEntry]],
     roots: Mapping[Split, Path],
+    mask_options: MaskOptions = DEFAULT_MASK_OPTIONS,
 ) -> list[Path]:
     """Write one PNG for each label, and one of the images without boxes if there are any.
 
@@ -50,12 +52,13 @@ def write_contact_sheets(
         labels: sorted; a label without images has a sheet that says so.
         entries: the images of each split.
         roots: per split, the folder to which references are relative.
+        mask_options: how masks are read.
 
     Returns:
         The files, in the order of the labels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sheets = choose_examples(entries, roots, labels, MAX_EXAMPLES)
+    sheets = choose_examples(entries, roots, labels, MAX_EXAMPLES, mask_options)
     colours = colours_of(entries, labels)
     paths = [folder / f"{name}{SUFFIX}" for name in file_names([sheet.label for sheet in sheets])]
     for path, sheet in zip(paths, sheets, strict=True):

@@ -81,7 +81,7 @@ def _one_split_only(facts: DataFacts) -> Iterator[Advice]:
         return
     where = {label: [s for s in filled if facts.images[s, label]] for label in facts.inputs.labels}
     untaught = [label for label, splits in where.items() if splits and "train" not in splits]
-    untested = [label for label, splits in where.items() if splits == ["train"]]
+    untested = [label for label, splits in where.items() if splits and "test" not in splits]
     if untaught:
         yield Advice(
             "high",
@@ -92,8 +92,8 @@ def _one_split_only(facts: DataFacts) -> Iterator[Advice]:
     if untested:
         yield Advice(
             "medium",
-            f"{counted(len(untested), 'label')} in the train split only",
-            f"No image of another split carries {enumerated(map(quoted, untested))}: how well this is recognised "
+            f"{counted(len(untested), 'label')} without images to test on",
+            f"No image of the test split carries {enumerated(map(quoted, untested))}: how well this is recognised "
             "cannot be measured. Add such images to the test split.",
         )
 

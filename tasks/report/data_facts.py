@@ -77,7 +77,11 @@ class DataFacts:
 
     def __init__(self, inputs: DataReportInputs) -> None:
         self.inputs = inputs
-        self.places = [Place(inputs.roots[split], entry) for split in SPLITS for entry in inputs.entries.get(split, ())]
+        self.places = [
+            Place(inputs.roots[split], entry, inputs.mask_options)
+            for split in SPLITS
+            for entry in inputs.entries.get(split, ())
+        ]
         self.images = Counter((split, label) for split, entry in self._entries() for label in entry.truth.labels)
         self.boxes = Counter((split, box.label) for split, entry in self._entries() for box in entry.truth.boxes or ())
 

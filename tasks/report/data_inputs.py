@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
+from tasks.report.pictures import DEFAULT_MASK_OPTIONS
+from tasks.vision.masks import MaskOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class DataReportInputs:
         group_count: number of groups of images that are never parted.
         largest_groups: references of the images of the largest groups, largest first.
         provenance: what this version was made from (name to value), in the order to show.
+        mask_options: how masks are read.
         summary: the manifest summary, where one was written.
     """
 
@@ -49,4 +52,5 @@ class DataReportInputs:
     group_count: int
     largest_groups: Sequence[Sequence[str]]
     provenance: Mapping[str, str]
+    mask_options: MaskOptions = DEFAULT_MASK_OPTIONS
     summary: Mapping[str, Any] | None = None

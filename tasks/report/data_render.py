@@ -61,7 +61,9 @@ def render_data_report(inputs: DataReportInputs) -> str:
     index = _index(facts)
     found = advise_on_data(facts)
     advice = [(one, _places(index, one.images, MAX_ADVICE_PICTURES)) for one in found]
-    sheets = choose_examples(inputs.entries, inputs.roots, inputs.labels, _examples_per_label(inputs))
+    sheets = choose_examples(
+        inputs.entries, inputs.roots, inputs.labels, _examples_per_label(inputs), inputs.mask_options
+    )
     groups = _groups(inputs, index)
     findings = _pictured_findings(inputs, index)
     colours = colours_of(inputs.entries, inputs.labels)

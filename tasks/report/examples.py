@@ -1,12 +1,13 @@
 """Which images stand for a label: evenly chosen, from all splits."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
-from tasks.report.pictures import Place, choose_evenly
+from tasks.report.pictures import DEFAULT_MASK_OPTIONS, Place, choose_evenly
+from tasks.vision.masks import MaskOptions
 from tasks.vision.overlays import Rgb, label_colours
 
 
@@ -45,6 +46,7 @@ def choose_examples(
     roots: Mapping[Split, Path],
     labels: Sequence[str],
     examples_per_label: int,
+    mask_options: MaskOptions = DEFAULT_MASK_OPTIONS,
 ) -> list[Sheet]:
     """Return a sheet for each label, and one of the images without boxes and labels if there are any."""
     found: dict[str, list[tuple[str, Split, ImageEntry]]] = defaultdict(list)
@@ -55,8 +57,12 @@ def choose_examples(
                 found[label].append((entry.source_ref, split, entry))
             for box in entry.truth.boxes or ():
                 boxes[box.label] += 1
+
+    def place_of(split: Split, entry: ImageEntry) -> Place:
+        return Place(roots[split], entry, mask_options)
+
     wanted = [*labels, *([""] if found[""] else [])]
-    return [_sheet(label, found[label], boxes[label], roots, examples_per_label) for label in wanted]
+    return [_sheet(label, found[label], boxes[label], place_of, examples_per_label) for label in wanted]
 
 
 def colours_of(entries: Mapping[Split, Sequence[ImageEntry]], labels: Sequence[str]) -> dict[str, Rgb]:
@@ -72,10 +78,10 @@ def _sheet(
     label: str,
     found: list[tuple[str, Split, ImageEntry]],
     box_count: int,
-    roots: Mapping[Split, Path],
+    place_of: Callable[[Split, ImageEntry], Place],
     examples_per_label: int,
 ) -> Sheet:
     ordered = sorted(found, key=lambda item: (item[0], SPLITS.index(item[1])))
     chosen = choose_evenly(ordered, examples_per_label)
-    examples = tuple(Example(Place(roots[split], entry), split) for _, split, entry in chosen)
+    examples = tuple(Example(place_of(split, entry), split) for _, split, entry in chosen)
     return Sheet(label, examples, len(found), box_count)

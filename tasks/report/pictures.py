@@ -41,15 +41,18 @@ LETTER_PIXELS = 11
 MAX_FILE_BYTES = 100_000_000
 """Of a file that no check has passed, and of a mask."""
 
+DEFAULT_MASK_OPTIONS = MaskOptions()
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An image and the folder that its references are relative to."""
+    """An image, the folder that its references are relative to, and how its mask is read."""
 
     root: Path
     entry: ImageEntry
+    mask_options: MaskOptions = DEFAULT_MASK_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def _read_mask(place: Place) -> Mask | None:
         return None
     classes: Sequence[MaskClass] = place.entry.mask_classes or (MaskClass(""),)
     try:
-        mask = decode_foreground(path.read_bytes(), classes, MaskOptions())
+        mask = decode_foreground(path.read_bytes(), classes, place.mask_options)
     except (OSError, ImageError):
         return None
     return mask if mask.any() else None

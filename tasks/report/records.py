@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from tasks.dataset.files import EXPORTED_PICTURES_FOLDER
 from tasks.stores.content import StageRecord
 
 DATA_REPORT_FILE = "data_report.html"
-PICTURES_FOLDER = "pictures"
+PICTURES_FOLDER = EXPORTED_PICTURES_FOLDER
 
 
 class WrittenReport(StageRecord, frozen=True):

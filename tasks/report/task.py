@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-from flows.config import DataConfig
+from flows.config import DataConfig, MaskConfig
 from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.findings import Finding, read_findings
@@ -26,6 +26,7 @@ from tasks.stores.content import StageKey, write_atomically
 from tasks.stores.home import Home
 from tasks.tracking.runs import log_data_report, log_report
 from tasks.train.records import OUT_OF_FOLD_FILE, TrainedModel
+from tasks.vision.masks import MaskOptions
 
 DATA_REPORT_VERSION = "1"
 SHEETS_IN_ARTIFACT = 8
@@ -34,18 +35,20 @@ LIBRARIES = ("torch", "timm", "onnxruntime", "scikit-learn", "opencv-python-head
 
 
 @engine.stage("write data report")
-def write_data_report(home: Home, images: IngestedImages, manifest: Manifest, data: DataConfig) -> DataReport:
+def write_data_report(
+    home: Home, images: IngestedImages, manifest: Manifest, data: DataConfig, masks: MaskConfig
+) -> DataReport:
     """Write the data report of a manifest and a contact sheet of every label, with boxes and masks drawn."""
     key = StageKey(
         stage="data_report",
         version=DATA_REPORT_VERSION,
         inputs={"images": images.key, "manifest": manifest.key, "roots": manifest.roots},
-        config={"rules": data.rules},
+        config={"rules": data.rules, "masks": masks.model_dump()},
         libraries=("keeneye", "jinja2", "pillow", "opencv-python-headless"),
     )
 
     def make(folder: Path) -> DataReport:
-        entries = _entries(manifest)
+        entries, options = _entries(manifest), MaskOptions(**masks.model_dump())
         roots = {split: Path(root) for split, root in manifest.roots.items()}
         inputs = DataReportInputs(
             dataset_name=manifest.dataset_name,
@@ -64,9 +67,10 @@ def write_data_report(home: Home, images: IngestedImages, manifest: Manifest, da
             group_count=manifest.groups,
             largest_groups=json.loads(manifest.groups_path.read_text(encoding="utf-8")),
             provenance=_data_provenance(images, manifest, data),
+            mask_options=options,
         )
         with engine.progress("draw the data report", "pages") as report:
-            sheets = write_contact_sheets(folder / PICTURES_FOLDER, manifest.labels, entries, roots)
+            sheets = write_contact_sheets(folder / PICTURES_FOLDER, manifest.labels, entries, roots, options)
             report(1, 2)
             (folder / DATA_REPORT_FILE).write_text(render_data_report(inputs), encoding="utf-8")
             report(2, 2)

@@ -68,7 +68,7 @@ MEANINGS = {
     "ERROR_INVALID_IMAGE": "The content is no image of a known format.",
     "ERROR_INVALID_IMAGE_DIMENSION": "The image has too few or too many pixels.",
     "ERROR_INVALID_LABEL_NAME": "The label's name is too long or cannot be printed.",
-    "ERROR_OUTSIDE_SOURCE": "The file is a link that leads out of the source.",
+    "ERROR_OUTSIDE_SOURCE": "The file, or a reference to it, leads out of the source.",
     "ERROR_TRUNCATED_IMAGE": "The image file is cut short or damaged.",
     "ERROR_UNREADABLE_FILE": "The file could not be read.",
     "WARNING_CONFLICTING_LABELS": "The same bytes stand under different labels; none of the copies is used.",
@@ -76,6 +76,6 @@ MEANINGS = {
     "WARNING_IGNORED_FILE": "The file is not named like an image and was not read.",
     "WARNING_IMAGE_IN_TEST_SOURCE": "The image also stands in the test source; it is tested on, not trained on.",
     "WARNING_MASK_WITHOUT_IMAGE": "A defect mask belongs to no image.",
-    "WARNING_UNANNOTATED_RECORD": "The image has no label.",
+    "WARNING_UNANNOTATED_RECORD": "Nothing usable is said of the image.",
     "WARNING_WRONG_SUFFIX": "The file's ending does not fit its content; the image is used.",
 }

@@ -29,7 +29,13 @@ def train_model(
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
-        inputs={"manifest": manifest.manifest_digest, "backbone": backbone_key(training.input_size).digest},
+        inputs={
+            "manifest": manifest.manifest_digest,
+            # The bundle names its dataset's version, of which boxes are a part that no label shows.
+            "dataset": manifest.dataset_digest,
+            "name": manifest.dataset_name,
+            "backbone": backbone_key(training.input_size).digest,
+        },
         config={
             "task": task,
             "training": training.model_dump(),

@@ -8,13 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.vision.background import BACKGROUND
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.components import Integers, Runs, enclose, find_components, join_runs, merge_near
 from tasks.vision.images import ImageError
 from tasks.vision.mask_pixels import NOISE_LEVEL, MaskPixels, Shades, decode_mask, describe
 
-BACKGROUND = "background"
-"""A class of this name, in any case, says what the background looks like; it never gets a box."""
 MAX_SHADES = 64
 """Distinct brightnesses, of 255, among the pixels of no class; a drawn mask has fewer, or few such pixels."""
 MAX_STRAY_SHARE = 0.5

@@ -11,7 +11,7 @@ from tasks.annotations.csv_table import is_table, read_csv, write_csv
 from tasks.annotations.references import ReferenceResolver
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
-from tasks.errors import DataError
+from tasks.errors import DataError, RequestError
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.masks import MaskClass
 
@@ -310,9 +310,9 @@ def test_table_of_unusable_rows_is_given_up(tmp_path, monkeypatch):
         read(tmp_path, "image,label\n" + "x\n" * 101)
 
 
-def entry(ref, labels=(), boxes=None, confidences=(), **other):
+def entry(ref, labels=(), boxes=None, confidences=(), digest="0" * 64, **other):
     names = sorted({box.label for box in boxes or ()} | set(labels))
-    return ImageEntry(ref, "0" * 64, 640, 480, Truth(tuple(names), boxes, confidences), **other)
+    return ImageEntry(ref, digest, 640, 480, Truth(tuple(names), boxes, confidences), **other)
 
 
 DIVIDED = {
@@ -374,6 +374,15 @@ def test_what_the_table_cannot_hold_is_told(tmp_path, one, words):
     assert [finding.code for finding in findings] == ["WARNING_NOT_IN_FORMAT"]
     assert words in findings[0].message
     assert (tmp_path / "t.csv").read_text().count("\n") == (2 if words == "left out" else 3)
+
+
+def test_images_of_one_reference_are_refused(tmp_path):
+    divided = {"train": [entry("a.png", ("x",), digest="1")], "test": [entry("a.png", ("x",), digest="2")]}
+    with pytest.raises(RequestError, match=r"source and test source both have s3://b/a\.png, and a table") as refused:
+        write_csv(tmp_path / "t.csv", divided, lambda one: f"s3://b/{one.source_ref}")
+    assert "\n" not in refused.value.message
+    assert not (tmp_path / "t.csv").exists()
+    assert write_csv(tmp_path / "t.csv", divided, lambda one: f"{one.sha256}/{one.source_ref}") == []
 
 
 CELLS = st.one_of(

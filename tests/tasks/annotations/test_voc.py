@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -289,9 +290,16 @@ def test_image_set_that_cannot_be_read_is_refused(tmp_path):
         read_image_sets(tmp_path, ["ImageSets/Main/train.txt"])
 
 
-def entry(ref, boxes=(), labels=None, **other):
+def entry(ref, boxes=(), labels=None, digest="", **other):
     names = sorted({box.label for box in boxes or ()} | set(labels or ()))
-    return ImageEntry(ref, "0" * 64, 640, 480, Truth(tuple(names), boxes, other.pop("confidences", ())), **other)
+    return ImageEntry(
+        ref,
+        digest or hashlib.sha256(ref.encode()).hexdigest(),
+        640,
+        480,
+        Truth(tuple(names), boxes, other.pop("confidences", ())),
+        **other,
+    )
 
 
 def placed(image, target):
@@ -379,12 +387,27 @@ def test_images_that_share_a_stem_are_renamed(tmp_path):
         ("WARNING_RENAMED_FILE", "a.png"),
         ("WARNING_RENAMED_FILE", "b\n.jpg"),
     }
-    names = {"a.jpg": "a.jpg", "a.png": "a_png_.png", "a_png.jpg": "a_png.jpg", "b\n.jpg": "b_.jpg"}
+    names = {"a.jpg": "a.jpg", "a.png": "a-2.png", "a_png.jpg": "a_png.jpg", "b\n.jpg": "b_.jpg"}
     found = {image.source_ref: image for image in read(tmp_path, {}).images}
     for ref, name in names.items():
         assert (tmp_path / "JPEGImages" / name).read_text() == ref
         assert found[f"JPEGImages/{name}"].boxes[0].left == boxes[ref][0].left
         assert found[f"JPEGImages/{name}"].given_split == ("train" if "png" in ref else "validation")
+
+
+def test_images_of_two_roots_that_share_a_path_are_all_written(tmp_path):
+    refs = ("x/1.png", "x/2.png", "x/1-2.png")
+    divided = {
+        split: [entry(ref, (BoundingBox(split, place, 0, 5, 5),), digest=f"{split}{ref}") for ref in refs]
+        for place, split in enumerate(("train", "test"))
+    }
+    findings = write_voc(tmp_path, divided, lambda one, path: path.write_text(one.sha256))
+    assert [finding.code for finding in findings] == ["WARNING_RENAMED_FILE"] * 3
+    found = {(tmp_path / image.source_ref).read_text(): image for image in read(tmp_path, {}).images}
+    assert {digest: (image.given_split, image.boxes[0].label) for digest, image in found.items()} == {
+        f"{split}{ref}": (split, split) for split in divided for ref in refs
+    }
+    assert "x/1\n" in (tmp_path / "ImageSets/Main/train.txt").read_text()
 
 
 BOX = BoundingBox("a", 1, 1, 2, 2)

@@ -1,6 +1,7 @@
 """YOLO data sets, read and written: worked cases, broken files, round trips."""
 
 import contextlib
+import hashlib
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.annotations.annotated import AnnotatedImage, StatedBox
+from tasks.annotations.names import distinct_names
 from tasks.annotations.references import ReferenceResolver, RewriteRule
 from tasks.annotations.yolo import find_data_yaml, read_yolo, write_yolo
 from tasks.annotations.yolo_layout import Source, label_ref_of, split_by_image
@@ -47,7 +49,8 @@ def splits(reading):
 
 def entry(ref, *boxes, labels=None, width=100, height=80, **more):
     truth = Truth(tuple(sorted({box.label for box in boxes})) if labels is None else labels, boxes)
-    return ImageEntry(ref, DIGEST, width, height, more.pop("truth", truth), **more)
+    digest = more.pop("digest", hashlib.sha256(ref.encode()).hexdigest())
+    return ImageEntry(ref, digest, width, height, more.pop("truth", truth), **more)
 
 
 def place(entry, target):
@@ -439,25 +442,45 @@ def test_written_data_set(tmp_path):
 
 
 def test_images_that_would_share_a_label_file_are_renamed(tmp_path):
-    refs = ["a.jpg", "a.png", "a-2.jpg", "a.webp", "b.jpg"]
+    refs = ["a.webp", "a.png", "a-2.jpg", "a.jpg", "b\n.jpg"]
     boxes = [BoundingBox("crack", number, 0, 1, 1) for number in range(len(refs))]
     entries = [entry(ref, box) for ref, box in zip(refs, boxes, strict=True)]
     findings = write_yolo(tmp_path, {"train": entries, "test": [entry("a.bmp")]}, ["crack"], place)
     assert [(finding.code, finding.source_ref) for finding in findings] == [
-        ("WARNING_IMAGE_RENAMED", "a.png"),
-        ("WARNING_IMAGE_RENAMED", "a-2.jpg"),
-        ("WARNING_IMAGE_RENAMED", "a.webp"),
+        ("WARNING_RENAMED_FILE", "a.webp"),
+        ("WARNING_RENAMED_FILE", "a.png"),
+        ("WARNING_RENAMED_FILE", "b\n.jpg"),
     ]
+    assert "written as a-4.webp" in findings[0].message
     renamed = {path.name: path.read_text() for path in (tmp_path / "images/train").iterdir()}
     assert renamed == {
         "a.jpg": "a.jpg",
-        "a-2.png": "a.png",
-        "a-2-2.jpg": "a-2.jpg",
-        "a-3.webp": "a.webp",
-        "b.jpg": "b.jpg",
+        "a-2.jpg": "a-2.jpg",
+        "a-3.png": "a.png",
+        "a-4.webp": "a.webp",
+        "b_.jpg": "b\n.jpg",
     }
-    assert len(list((tmp_path / "labels/train").iterdir())) == len(refs)
+    read_again = {image.source_ref: round(image.boxes[0].left * 100) for image in read(tmp_path).images if image.boxes}
+    assert read_again == {f"images/train/{name}": refs.index(ref) for name, ref in renamed.items()}
     assert (tmp_path / "images/test/a.bmp").is_file()
+
+
+def test_images_that_share_a_path_are_all_written(tmp_path):
+    divided = {
+        "train": [entry("x/1.png", CRACK, digest="a"), entry("x/1.png", CRACK, digest="b")],
+        "validation": [entry("x/1.png", CRACK, digest="c")],
+        "test": [entry("x/1.png", CRACK, digest="d")],
+    }
+    write_yolo(tmp_path, divided, ["crack"], lambda one, path: path.write_text(one.sha256))
+    written = {(tmp_path / image.source_ref).read_text(): image.given_split for image in read(tmp_path).images}
+    assert written == {one.sha256: split for split, entries in divided.items() for one in entries}
+
+
+def test_many_images_of_one_stem_are_named_quickly():
+    entries = [ImageEntry("a.png", str(number), 1, 1, Truth(())) for number in range(30_000)]
+    started = time.monotonic()
+    assert len(set(distinct_names(entries).values())) == len(entries)
+    assert time.monotonic() - started < 5
 
 
 CRACK = BoundingBox("crack", 1, 2, 3, 4)
@@ -479,7 +502,7 @@ CRACK = BoundingBox("crack", 1, 2, 3, 4)
     ],
 )
 def test_what_yolo_cannot_hold_is_told_once_with_a_number(tmp_path, lossy, says):
-    divided = {"train": [lossy, entry("b.jpg", CRACK, group=DIGEST)], "test": [lossy]}
+    divided = {"train": [lossy, entry("b.jpg", CRACK, digest=DIGEST, group=DIGEST)], "test": [lossy]}
     (finding,) = write_yolo(tmp_path, divided, ["crack"], place)
     assert finding.code == "WARNING_NOT_IN_FORMAT"
     assert finding.message.startswith("2 images")

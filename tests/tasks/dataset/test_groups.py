@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -69,10 +70,25 @@ def test_near_duplicates_are_grouped_as_stars(names: str, links: str, expected: 
         pytest.param("ab", {}, {"a": "K", "b": "L"}, {"a": "group:K", "b": "group:L"}, id="given groups stay"),
         pytest.param("", {}, {"a": "K", "b": "K"}, {"a": "group:K", "b": "group:K"}, id="a given group"),
         pytest.param("", {}, {"a": "a"}, {"a": "a", "b": "b"}, id="the own digest is no given group"),
+        pytest.param("", {}, {"b": "a"}, {"a": "a", "b": "a"}, id="the leader of a group that was read back"),
+        pytest.param("", {}, {"a": "a", "b": "a"}, {"a": "a", "b": "a"}, id="the leader that names itself"),
+        pytest.param("", {}, {"b": "z"}, {"a": "a", "b": "group:z"}, id="a leader that is gone"),
+        pytest.param("", {}, {"a": "K", "b": "a"}, {"a": "group:K", "b": "group:a"}, id="a leader of another group"),
     ],
 )
 def test_groups_with_history_and_keys(links, earlier, given, expected) -> None:
     assert groups_of("ab", links, earlier, **given) == expected
+
+
+def test_leader_that_was_read_back_follows_no_other_picture() -> None:
+    assert groups_of("abc", "ab bc ac", {}, c="b", a="K") == {"a": "group:K", "b": "b", "c": "b"}
+
+
+def test_groups_read_back_are_the_same_groups() -> None:
+    entries = entries_of("abcdef", e="K", f="K")
+    first = group_images(entries, pairs_of(entries, "ab ac de"), {}).entries
+    read_back = [replace(item, group=item.group.removeprefix("group:")) for item in first]
+    assert group_images(read_back, NO_PAIRS, {}).entries == first
 
 
 @pytest.mark.parametrize(
@@ -157,7 +173,7 @@ def test_catalogue_keeps_digests_and_groups() -> None:
 @given(st.data(), st.integers(1, 14), st.sampled_from(sorted(SHARES_BY_SCHEME)))
 def test_no_version_of_a_growing_dataset_links_its_splits_or_moves_an_image(data, count, scheme) -> None:
     digests = [hashlib.sha256(str(number).encode()).hexdigest()[:9] for number in range(count)]
-    keys = data.draw(st.lists(st.sampled_from(["", "", "K", "L"]), min_size=count, max_size=count))
+    keys = data.draw(st.lists(st.sampled_from(["", "", "K", "L", digests[0]]), min_size=count, max_size=count))
     everything = [entry(digest, key) for digest, key in zip(digests, keys, strict=True)]
     links = data.draw(st.sets(st.sampled_from(list(combinations(range(count), 2)) or [(0, 0)]))) - {(0, 0)}
     known: dict[str, Split] = {}
@@ -171,8 +187,9 @@ def test_no_version_of_a_growing_dataset_links_its_splits_or_moves_an_image(data
         assert all(split_of[digest] == known[digest] for digest in digests[:size] if digest in known)
         for first, second in pairs.tolist():
             assert len({split_of[digests[place]] for place in (first, second) if digests[place] in split_of}) <= 1
-        for key in "KL":
-            assert len({split_of[d] for d, own in zip(digests, keys, strict=True) if own == key and d in split_of}) <= 1
+        for key in {*keys} - {""}:
+            members = {digest for digest, own in zip(digests, keys, strict=True) if key in (own, own or digest)}
+            assert len({split_of[digest] for digest in members & split_of.keys()}) <= 1
         left_out = {one.source_ref for one in settled.findings}
         assert left_out == {item.source_ref for item in everything[:size]} - {f"{digest}.png" for digest in split_of}
         known |= assignments_of(settled.entries, settled.splits, known)
@@ -181,6 +198,11 @@ def test_no_version_of_a_growing_dataset_links_its_splits_or_moves_an_image(data
 def test_precedence() -> None:
     entries = entries_of("dcba", c="K")
     assert [entries[place].sha256 for place in precedence(entries, {"d": SPLITS[0]})] == ["d", "c", "a", "b"]
+
+
+def test_leader_that_was_read_back_precedes_like_its_group() -> None:
+    entries = entries_of("dcba", c="d")
+    assert [entries[place].sha256 for place in precedence(entries, {})] == ["c", "d", "a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +215,12 @@ def test_precedence() -> None:
         pytest.param(r"x(y)?", "x.png", "", id="a group that took no part"),
         pytest.param(r"x(y*)", "x.png", "", id="an empty key"),
         pytest.param(r"(x)", "x" * 501, "", id="too long to be searched"),
-        pytest.param(r"(?:\d+_)+(\w)", "1_2_k.png", "k", id="a repeat that ends in a letter"),
+        pytest.param(r"(?:\d_)+(\w)", "1_2_k.png", "k", id="a repeat of no repeat"),
+        pytest.param(r"(?:a|b)+(\w)", "abak.png", "k", id="a repeat of one character or another"),
+        pytest.param(r"(?:a+|bb)?(k)", "aak.png", "k", id="once or not at all is no repeat"),
+        pytest.param(r"(?#+|)[)+*|]\)+(k)", "x+)k.png", "k", id="characters that mean nothing"),
+        pytest.param(r"a?b?c?d*e*f+g{1,2}(h|ij)k{3}", "abcdefghkkk", "h", id="eight choices"),
+        pytest.param(r"^(\d{4}-\d{2}-\d{2})_\d{2}_", "2020-01-02_03_04", "2020-01-02", id="counts"),
     ],
 )
 def test_pattern_finds_the_group(pattern: str, ref: str, group: str) -> None:
@@ -219,6 +246,17 @@ def test_images_without_group_are_one_finding_with_their_count() -> None:
         pytest.param("(a+)+x", "for ever", id="nested repeat"),
         pytest.param("((?:a*)*)", "for ever", id="nested repeat inside"),
         pytest.param("(?:b(a{2,}))+", "for ever", id="nested counted repeat"),
+        pytest.param(r"(?:\d+_)+(\w)", "for ever", id="nested repeat that ends in a letter"),
+        pytest.param("(?:a|aa)+(b)", "for ever", id="repeated alternatives"),
+        pytest.param("(?:a|aa){30}(b)", "for ever", id="alternatives of a fixed number"),
+        pytest.param("(?:(?=a?)a)+(b)", "for ever", id="nested repeat that looks ahead"),
+        pytest.param("(?:xa?){40}(b)", "for ever", id="repeated option"),
+        pytest.param("(?:(?>a+)|b)*?(c)", "for ever", id="lazy repeat"),
+        pytest.param("(?x)(?:a|aa) +(b)", "for ever", id="spaced pattern"),
+        pytest.param("(?#[)(?:a|aa)+(b)(?#])", "for ever", id="brackets in comments"),
+        pytest.param("a?" * 30 + "a" * 30 + "(b)", "more than 8 repeats", id="many options"),
+        pytest.param("(?:a|bc)" * 9 + "(b)", "more than 8 repeats", id="many alternatives"),
+        pytest.param("(?:){4000000000}(b)", "more than 500 times", id="nothing repeated"),
         pytest.param("(a{99999999999999999999})", "no regular expression", id="absurd count"),
     ],
 )

@@ -78,5 +78,5 @@ def export(home: Home, source: Path, output: Path, *, data: dict | None = None, 
     config = GroundTruthConfig(data={"source": str(source), **(data or {})}, output=str(output), **options)
     images = ingest_images.fn(home, config.data)
     manifest = build_manifest.fn(home, images, config.data, config.masks, config.task)
-    described = write_data_report.fn(home, images, manifest, config.data)
+    described = write_data_report.fn(home, images, manifest, config.data, config.masks)
     return Exported(export_ground_truth.fn(home, images, manifest, described, config), manifest)

@@ -1,5 +1,6 @@
 """What is exported is a source again: the same boxes, labels, negatives and splits."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -58,11 +59,41 @@ def source(request: pytest.FixtureRequest) -> Path:
     return request.getfixturevalue(request.param)
 
 
-def again(home: Home, exported: Exported, source: Path, name: str, task: str = "auto") -> Manifest:
+def photograph(root: Path, count: int, seed: int, *, doubled: bool = False) -> Path:
+    """Write x/0.png and so on with a box each, and a table; `doubled` adds a paler copy of the first."""
+    rows = ["image,label,left,top,width,height"]
+    for number in range(count):
+        save(root / f"x/{number}.png", paint_shape("ring", 64, (seed, number))[:48])
+        rows.append(f"x/{number}.png,{'bent' if number % 2 else 'cut'},{number},{seed},20,30")
+    if doubled:
+        save(root / "y/0.png", paint_shape("ring", 64, (seed, 0))[:48].clip(25, 240))
+        rows.append(f"y/0.png,cut,0,{seed},20,30")
+    (root / "boxes.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def two_sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A source and a test source whose images have the same relative names."""
+    root = tmp_path_factory.mktemp("two")
+    return photograph(root / "photos", 10, seed=7), photograph(root / "other", 4, seed=8)
+
+
+def again(home: Home, exported: Exported, source: Path, name: str, task: str = "auto", **data: object) -> Manifest:
     """Build a dataset of what was exported, with the splits that it names."""
     image_root = str(source) if exported.record.format in REFERRING else ""
-    data = {"source": exported.record.folder, "image_root": image_root, "split": "given", "name": name}
+    data = {"source": exported.record.folder, "image_root": image_root, "split": "given", "name": name, **data}
     return build(home, data, task)
+
+
+def again_beside_images(home: Home, exported: Exported, sources: tuple[Path, Path], place: Path) -> Manifest:
+    """Likewise of two sources, which no one image_root holds: the files of each are put beside copies of its images."""
+    for source, splits in zip(sources, (("train", "validation"), ("test",)), strict=True):
+        shutil.copytree(source / "x", place / source.name / "x")
+        for path in (path for split in splits for path in exported.folder.rglob(f"{split}.*")):
+            shutil.copy(path, place / source.name)
+    source, test_source = (str(place / source.name) for source in sources)
+    return build(home, {"source": source, "test_source": test_source, "split": "given", "name": place.parent.name})
 
 
 def known(divided: dict[str, list[ImageEntry]]) -> dict[tuple[str, str], tuple]:
@@ -104,6 +135,43 @@ def test_groups_where_the_format_has_room(home: Home, boxed: Path, tmp_path: Pat
     groups = {entry.sha256: entry.group for entries in read(record).values() for entry in entries}
     assert groups == {digest: entry.group for digest, entry in exported.entries.items()}
     assert set(groups.values()) == {f"group:lot {place}" for place in range(4)}
+
+
+@pytest.mark.parametrize("format_name", ["ground-truth", "csv"])
+def test_groups_of_near_duplicates_too(home: Home, tmp_path: Path, format_name: str) -> None:
+    photos = photograph(tmp_path / "photos", 10, seed=9, doubled=True)
+    exported = export(home, photos, tmp_path / "out", format=format_name, data={"name": f"near-{format_name}"})
+    groups = {digest: entry.group for digest, entry in exported.entries.items()}
+    assert (len(groups), len(set(groups.values()))) == (11, 10)
+    record = again(home, exported, photos, f"near-{format_name}-again", near_duplicates=False)
+    assert {entry.sha256: entry.group for entries in read(record).values() for entry in entries} == groups
+
+
+@pytest.mark.parametrize("format_name", sorted({*FORMATS} - {"csv"}))
+def test_test_source_of_the_same_names(
+    home: Home, two_sources: tuple[Path, Path], tmp_path: Path, format_name: str
+) -> None:
+    source, test_source = two_sources
+    data = {"test_source": str(test_source), "name": f"two-{format_name}"}
+    exported = export(home, source, tmp_path / "out", format=format_name, data=data)
+    assert {split: len(entries) for split, entries in exported.divided.items()} == {
+        "train": 8, "validation": 2, "test": 4,
+    }  # fmt: skip
+    if format_name in REFERRING:
+        record = again_beside_images(home, exported, two_sources, tmp_path / "again")
+    else:
+        record = again(home, exported, source, f"two-{format_name}-again")
+    assert known(read(record)) == known(exported.divided)
+
+
+def test_test_source_of_the_same_names_does_not_fit_a_table(
+    home: Home, two_sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, test_source = two_sources
+    data = {"test_source": str(test_source), "name": "two-csv"}
+    with pytest.raises(RequestError, match=r"source and test source both have x/\d\.png, and a table cannot"):
+        export(home, source, tmp_path / "out", format="csv", data=data)
+    assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_masks_and_dates_stay_in_ground_truth(home: Home, masked: Path, tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from flows.config import GroundTruthConfig
 from tasks.dataset.entries import SPLITS
+from tasks.errors import RequestError
+from tasks.export.task import require_exportable
 from tasks.export.validation import TESTING_FILE, TRAINING_FILE
 from tasks.stores.home import Home
 from tests.makers import paint_class_folders, paint_mvtec
-from tests.tasks.export.exporting import Exported, export, new_home
+from tests.tasks.export.exporting import Exported, export, lines_of, new_home
 from tests.tasks.ground_truth.manifest_lines import boxes, line, single
 
 PARTS = {
@@ -312,6 +315,17 @@ def test_source_that_breaks_the_services_rules_is_rejected(
     ]
 
 
+def test_written_lines_keep_the_references_that_the_service_needs(
+    home: Home, photos: Path, stated: Callable[..., Exported]
+) -> None:
+    lines = [named(ref, Path(ref).parent.name) for ref in refs_of(photos)]
+    exported = stated(home, {"one.manifest": lines}, mode="aws")
+    assert exported.record.reasons == ()
+    written = [one["source-ref"] for split in SPLITS for one in lines_of(exported.folder / f"{split}.manifest")]
+    assert sorted(written) == sorted(json.loads(one)["source-ref"] for one in lines)
+    assert all(ref.startswith(S3) for ref in written)
+
+
 def test_annotated_copy_is_a_source_too(
     home: Home, photos: Path, stated: Callable[..., Exported], tmp_path: Path
 ) -> None:
@@ -353,3 +367,30 @@ def test_one_of_two_sources_has_manifests(home: Home, photos: Path, tmp_path: Pa
     assert (len(own), len(ours)) == (21, 6)
     assert codes(own[20]) == ["ERROR_INVALID_JSON_LINE"]
     assert {Path(one["source-ref"]).parts[0] for one in ours} == {"round", "square"}
+
+
+def test_findings_of_a_test_source_are_not_those_of_a_source_with_the_same_names(
+    home: Home, photos: Path, tmp_path: Path
+) -> None:
+    tested = paint_class_folders(tmp_path / "tested", images_per_label=4, seed=9)
+    (tested / "round" / "000.png").write_bytes(b"no image")
+    exported = export(home, photos, tmp_path / "out", data={"test_source": str(tested)})
+    require_reconciled(exported)
+    assert [codes(one) for one in exported.training if "errors" in one] == []
+    faulty = [one["source-ref"] for one in exported.testing if "errors" in one]
+    assert faulty == ["round/000.png"]
+    assert exported.summary["statistics"]["testing"]["invalid_json_lines"] == 1
+    (finding,) = [one for one in exported.findings if one.severity == "error"]
+    assert finding.in_test_source
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"format": "voc", "reference_prefix": "s3://b/"}, "no references", id="prefix without references"),
+        pytest.param({"data": {"group_by": "part-(("}}, "is no regular expression", id="pattern"),
+    ],
+)
+def test_impossible_requests_are_refused_before_any_work(options: dict, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        require_exportable(GroundTruthConfig(**options))

@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.ground_truth import scan
 from tasks.ground_truth.annotate import annotated_line, count_lines, write_annotated
 from tasks.ground_truth.lines import parse_line
 from tasks.ground_truth.problems import Problem
@@ -70,6 +72,35 @@ def test_extra_problems_join_those_of_the_line():
     annotated = annotate(line(boxes(GOOD_BOX)), extra=extra)
     assert codes(annotated) == ["ERROR_INVALID_IMAGE"]
     assert codes(annotated["bolts"], "warnings") == ["WARNING_X"]
+
+
+LOST_BOX = Problem("ERROR_INVALID_BOUNDING_BOX", "off the image", ("boxes",))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(boxes(GOOD_BOX, attribute="bounding-box"), id="of another name"),
+        pytest.param({"bounding-box": boxes(GOOD_BOX)["bolts"]}, id="without metadata"),
+        pytest.param(
+            {"a-foreign": {"annotations": []}} | boxes(GOOD_BOX, attribute="bounding-box"), id="foreign beside"
+        ),
+    ],
+)
+def test_lost_box_stands_at_the_boxes_whatever_their_name(value):
+    parsed = parse(line(value))
+    for _ in range(2):  # the line as it was parsed stays as it was
+        annotated = json.loads(annotated_line(parsed, [LOST_BOX]))
+        assert codes(annotated["bounding-box"]) == ["ERROR_INVALID_BOUNDING_BOX"]
+        assert json.dumps(annotated).count('"code"') == 1
+    assert annotate(annotated, "open") == line(value)
+
+
+def test_lost_box_of_a_line_without_boxes_stands_at_the_line():
+    assert codes(annotate(line(single()), extra=[LOST_BOX])) == ["ERROR_INVALID_BOUNDING_BOX"]
+    named = annotate(line(single(), boxes(GOOD_BOX), boxes(GOOD_BOX, attribute="boxes")), extra=[LOST_BOX])
+    assert codes(named["boxes"]) == ["ERROR_INVALID_BOUNDING_BOX"]
+    assert "errors" not in named["bolts"]
 
 
 def test_annotated_lines_fed_back_give_the_same_verdicts():
@@ -146,3 +177,19 @@ def test_line_of_a_bad_image_makes_way_for_a_good_one(tmp_path, mode):
     statistics = count_lines(source, mode)
     assert [labels.image_level for labels in statistics.label_sets] == [("cat",)]
     assert (statistics.invalid_lines, statistics.ignored_lines) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["aws", "open"])
+def test_counts_of_a_scan_are_those_of_one_pass(tmp_path, mode, monkeypatch):
+    monkeypatch.setattr(scan, "MIN_RANGE_BYTES", 1)
+    refs = [f"s3://bucket-{number % 40 % 7}/{number % 40}.jpg" for number in range(100)]
+    kinds = [single(), boxes(GOOD_BOX, BAD_BOX), boxes(), single(label=""), mask({"1": {"class-name": "crack"}}), {}]
+    values = [line(kinds[number % 6] | kinds[number % 5], ref=ref) for number, ref in enumerate(refs)]
+    source = write(tmp_path / "a.manifest", *values[:50], b"", b"no json", *values[50:], *values[:3])
+    found = dataclasses.asdict(write_annotated(source, tmp_path / "out.json", mode))
+    found["error_line_numbers"] = list(found["error_line_numbers"])
+    counted = dataclasses.asdict(count_lines(source, mode))
+    assert found == counted
+    assert sum("WARNING_DUPLICATE_SOURCE_REF" in str(one) for one in read(tmp_path / "out.json")) > 20
+    assert len(counted["buckets"]) == 5
+    assert len(read(tmp_path / "out.json")) == counted["total_lines"] == 105

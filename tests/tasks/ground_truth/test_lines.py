@@ -4,8 +4,9 @@ import pytest
 
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
+from tasks.ground_truth.annotate import annotated_line
 from tasks.ground_truth.draft import BoxRow, LabelSet, MaskRow, Segmentation
-from tasks.ground_truth.lines import parse_line
+from tasks.ground_truth.lines import MAX_LEVELS, parse_line
 from tasks.ground_truth.manifests import manifest_line
 from tasks.vision.boxes import BoundingBox
 from tests.tasks.ground_truth.manifest_lines import BACKGROUND, MODES, codes, label_list, line, mask, parse, single
@@ -211,6 +212,53 @@ def test_keeneye_box_lines_read_well(found):
 
 
 # Odd files
+
+
+DEEP_LINES = {
+    "top": (0, "%s", "ERROR_INVALID_JSON_LINE"),
+    "source-ref": (1, '{"source-ref":%s}', "ERROR_INVALID_SOURCE_REF_FORMAT"),
+    "confidence": (2, json.dumps(line(single(confidence="%s"))), "ERROR_INVALID_LABEL_ATTRIBUTE_METADATA_FORMAT"),
+    "foreign key": (1, json.dumps(line(single()) | {"customer": "%s"}), None),
+}
+"""Levels around the place, a line, and what `aws` finds in it when it is not too deep."""
+
+
+def deep_line(place, levels):
+    around, text, _ = DEEP_LINES[place]
+    inner = max(1, levels - around)
+    return text.replace('"%s"', "%s").replace("%s", "[" * inner + "]" * inner).encode()
+
+
+@pytest.mark.parametrize("levels", [1, 199, MAX_LEVELS])
+@pytest.mark.parametrize("place", DEEP_LINES)
+def test_line_of_some_levels_is_read_and_written(place, levels):
+    code = DEEP_LINES[place][2]
+    for mode in MODES:
+        parsed = parse_line(deep_line(place, levels), mode)
+        wanted = "WARNING_INVALID_CONFIDENCE" if (place, mode) == ("confidence", "open") else code
+        assert codes(parsed) == ([wanted] if wanted else [])
+        assert "levels" not in str(parsed.problems)
+        assert ("errors" in annotated_line(parsed)) == any(problem.is_error for problem in parsed.problems)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("levels", [MAX_LEVELS + 1, 300, 1010, 100_000])
+@pytest.mark.parametrize("place", DEEP_LINES)
+def test_line_nested_too_deep_is_none(place, levels, mode):
+    parsed = parse_line(deep_line(place, levels), mode)
+    is_long = levels == 100_000 and mode == "aws"
+    code = "ERROR_LINE_TOO_LONG" if is_long else "ERROR_INVALID_JSON_LINE"
+    assert (parsed.value, codes(parsed)) == (None, [code])
+    assert [error["code"] for error in json.loads(annotated_line(parsed))["errors"]] == [code]
+
+
+def test_many_brackets_side_by_side_are_not_deep():
+    assert parse(line(single(), {"customer": [[{}]] * 1000, "note": "[{" * 1000})).status == "valid"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_byte_order_marks_are_no_json(mode):
+    assert codes(parse_line(b"\xef\xbb\xbf" * 5000 + b"{}", mode)) == ["ERROR_INVALID_JSON_LINE"]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -14,7 +14,6 @@ def test_boxes_with_gaps_in_class_ids(mode):
     )
     assert (parsed.stated_width, parsed.stated_height, parsed.labels) == (640, 480, ())
     assert parsed.label_set == LabelSet((), ("bone", "dog"))
-    assert parsed.label_set.stratum == "bone + dog"
 
 
 def test_class_maps_hold_for_their_line_alone():

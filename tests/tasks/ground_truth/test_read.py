@@ -6,7 +6,13 @@ import pytest
 from tasks.annotations.annotated import AnnotatedImage, StatedBox
 from tasks.annotations.references import ReferenceResolver, RewriteRule
 from tasks.errors import DataError
-from tasks.ground_truth.read import is_manifest, read_manifest_file
+from tasks.ground_truth.read import (
+    is_blank_manifest,
+    is_manifest,
+    is_of_line,
+    message_without_line,
+    read_manifest_file,
+)
 from tasks.vision.masks import MaskClass
 from tests.tasks.ground_truth.manifest_lines import boxes, line, mask, single
 
@@ -163,3 +169,60 @@ def test_manifests_are_recognised(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     assert is_manifest(tmp_path / name) == expected
     assert not is_manifest(tmp_path / "none.manifest")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.manifest", b"", True),
+        ("a.Manifest", b" \n\r\n\t\n", True),
+        ("a.manifest", b"\n" * (1 << 20) + b"x", False),
+        ("a.manifest", b'{"source-ref":"a.jpg"}', False),
+        ("a.json", b"", False),
+    ],
+)
+def test_manifest_of_white_space_is_blank(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    assert is_blank_manifest(tmp_path / name) == expected
+    assert not is_blank_manifest(tmp_path / "none.manifest")
+
+
+def test_findings_of_lines_are_told_from_others(tmp_path):
+    values = [line(single(), ref="1.jpg"), b"", line(ref="line 3: 2.jpg")]
+    findings = read(tmp_path, *values).findings
+    assert [(finding.code, is_of_line(finding)) for finding in findings] == [
+        ("ERROR_INVALID_JSON_LINE", True),
+        ("WARNING_UNANNOTATED_RECORD", True),
+        ("ERROR_TOO_MANY_INVALID_ROWS_IN_MANIFEST", False),
+    ]
+    assert [message_without_line(finding) for finding in findings[:2]] == [
+        "the line is blank",
+        "the line has no annotation, only a source-ref",
+    ]
+    assert message_without_line(findings[2]) == findings[2].message
+    later = findings[2].model_copy(update={"message": "see line 3: it is blank"})
+    assert not is_of_line(later)
+    assert message_without_line(later) == later.message
+
+
+CRACK = mask({"1": {"class-name": "crack", "hex-color": "#2ca02c"}}, "anomaly-mask-ref")
+NORMAL = line(single("anomaly-label", 0, "normal"), ref="normal.jpg")
+
+
+def test_normal_image_beside_masks_is_a_true_negative(tmp_path):
+    anomaly = line(single("anomaly-label", 1, "anomaly"), CRACK, ref="bad.jpg") | {"anomaly-mask-ref": "m.png"}
+    unmasked = line(single("anomaly-label", 1, "anomaly"), ref="unmasked.jpg")
+    masked = line(single("anomaly-label", 0, "normal"), CRACK, ref="masked.jpg") | {"anomaly-mask-ref": "m.png"}
+    boxed = line(single("anomaly-label", 0, "normal"), boxes(GOOD_BOX), ref="boxed.jpg")
+    labels = line(single("anomaly-label", 0, "normal"), single("more", 1, "scratch"), ref="more.jpg")
+    reading = read(tmp_path, NORMAL, anomaly, unmasked, masked, boxed, labels, given_split="test")
+    by_ref = {image.source_ref: image for image in reading.images}
+    assert (by_ref["normal.jpg"].boxes, by_ref["normal.jpg"].labels) == ((), ("normal",))
+    assert [by_ref[f"{name}.jpg"].boxes for name in ("bad", "unmasked", "masked", "more")] == [None] * 4
+    assert len(by_ref["boxed.jpg"].boxes) == 1
+    assert {image.given_split for image in reading.images} == {"test"}
+
+
+def test_normal_image_without_masks_is_only_labelled(tmp_path):
+    anomaly = line(single("anomaly-label", 1, "anomaly"), ref="bad.jpg")
+    assert [image.boxes for image in read(tmp_path, NORMAL, anomaly).images] == [None, None]

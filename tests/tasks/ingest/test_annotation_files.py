@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import DataError
 from tasks.ingest.annotation_files import (
     AnnotationFiles,
     find_annotation_files,
@@ -176,6 +177,15 @@ def test_single_file(tmp_path: Path, name: str, make: Callable[..., object], exp
     make(tmp_path / name, IN_IMAGES)
     found = recognise_annotation_file(tmp_path / name)
     assert found == (AnnotationFiles(expected, (name,)) if expected else None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", ["", " \n\n"])
+def test_manifest_of_nothing_is_told_where_it_was_named(tmp_path: Path, content: str) -> None:
+    write_table(tmp_path / "labels.csv", LABELLED)
+    (tmp_path / "a.manifest").write_text(content)
+    with pytest.raises(DataError, match=r"The manifest file is empty \(ERROR_EMPTY_MANIFEST\): .*a\.manifest"):
+        recognise_annotation_file(tmp_path / "a.manifest")
+    assert found_in(tmp_path) == AnnotationFiles("CSV", ("labels.csv",))
 
 
 def test_annotated_copies_count_only_where_nothing_else_does(tmp_path: Path) -> None:

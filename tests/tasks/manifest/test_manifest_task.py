@@ -330,3 +330,31 @@ def test_groups_stay_together_in_all_versions_and_tasks(home: Home, tmp_path: Pa
 
 def test_version_of_groups_is_not_that_without(home: Home, masked: Path) -> None:
     assert manifest(home, masked).dataset_digest != manifest(home, masked, group_by=r"00(\d)").dataset_digest
+
+
+def test_bad_images_and_bad_masks_count_together(home: Home, masked: Path) -> None:
+    for path in sorted((masked / "test").rglob("*.png"))[:4]:
+        path.write_bytes(b"no image")
+    for path in sorted((masked / "ground_truth").rglob("*.png"))[-4:]:
+        path.write_bytes(b"no mask")
+    assert manifest(home, masked).invalid == 0
+    with pytest.raises(DataError, match="8 of 34 images are bad"):
+        manifest(home, masked, "detection")
+
+
+def test_nothing_for_the_task_is_one_sentence(home: Home, tmp_path: Path) -> None:
+    paint_class_folders(tmp_path / "boxed", images_per_label=2)
+    rows = [f"{path.relative_to(tmp_path / 'boxed').as_posix()},,,,," for path in (tmp_path / "boxed").rglob("*.png")]
+    (tmp_path / "boxed" / "truth.csv").write_text("\n".join(["image,label,left,top,width,height", *rows]))
+    with pytest.raises(DataError, match="says nothing for the task classification of any of its 4 images"):
+        manifest(home, tmp_path / "boxed", "auto")
+
+
+def test_a_home_may_be_moved(home: Home, masked: Path, tmp_path: Path) -> None:
+    first = manifest(home, masked, "detection")
+    moved = Home(home.root.rename(tmp_path / "moved"), home.tracking_uri, home.registry_uri)
+    again = manifest(moved, masked, "detection")
+    assert again.reused
+    assert again.dataset_digest == first.dataset_digest
+    assert again.groups_path.is_relative_to(moved.root)
+    assert again.groups_path.exists()

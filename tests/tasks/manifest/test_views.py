@@ -206,6 +206,18 @@ def test_boxes_that_are_known_need_no_mask(tmp_path: Path) -> None:
     assert by_ref(detect(tmp_path, [entry]))["a.png"].truth == Truth(("bent",), boxes)
 
 
+def test_labels_of_the_whole_image_beside_boxes_are_told() -> None:
+    boxes = (BoundingBox("bent", 1, 2, 3, 4),)
+    entries = [
+        ImageEntry("a.png", "ab" * 32, 64, 48, Truth(("bent", "scratched"), boxes)),
+        ImageEntry("b.png", "cd" * 32, 64, 48, Truth(("good",), ())),
+        ImageEntry("c.png", "ef" * 32, 64, 48, Truth(("bent",), boxes)),
+    ]
+    findings = detect(Path(), entries).findings
+    assert [(one.code, one.source_ref) for one in findings] == [("WARNING_LABEL_WITHOUT_BOX", "a.png")]
+    assert "scratched is said" in findings[0].message
+
+
 def test_image_of_two_labels_counts_for_both_and_for_their_set() -> None:
     entry = ImageEntry("a.png", "ab" * 32, 64, 48, Truth(("bent", "cut")))
     view = classification_view(as_trained([entry]))

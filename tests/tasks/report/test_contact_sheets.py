@@ -22,7 +22,9 @@ from tasks.report.contact_sheets import (
     write_contact_sheets,
 )
 from tasks.report.examples import choose_examples
+from tasks.report.pictures import Place, draw_thumbnails
 from tasks.vision.boxes import BoundingBox
+from tasks.vision.masks import MaskOptions
 from tasks.vision.overlays import OUTLINE_RGB, label_colours
 from tests.makers import png_bytes, save
 
@@ -178,3 +180,17 @@ def test_a_box_of_a_label_that_nobody_listed_is_drawn(tmp_path):
     entry = painted(tmp_path, "a.png", [BoundingBox("bent", 5, 5, 90, 90), BoundingBox("other", 105, 5, 90, 90)])
     (path,) = write(tmp_path / "sheets", tmp_path, [entry])
     assert where(thumbnail(path), label_colours(["bent", "other"])["other"]).any()
+
+
+def test_outline_is_that_of_the_options_of_the_request(tmp_path):
+    mask = np.zeros((64, 64, 4), np.uint8)
+    mask[16:48, 16:48] = (200, 0, 0, 100)
+    (tmp_path / "m.png").write_bytes(png_bytes(mask))
+    (tmp_path / "1.png").write_bytes(png_bytes(np.full((64, 64, 3), 90, np.uint8)))
+    data = (tmp_path / "1.png").read_bytes()
+    entry = ImageEntry("1.png", hashlib.sha256(data).hexdigest(), 64, 64, Truth(("a",)), mask_ref="m.png")
+    outlined = {
+        threshold: draw_thumbnails(Place(tmp_path, entry, MaskOptions(alpha_threshold=threshold)), [64])[64].is_outlined
+        for threshold in (50, 150)
+    }
+    assert outlined == {50: True, 150: False}

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +23,12 @@ from tasks.report.data_charts import MAX_POINTS, bars, heat_chart, size_chart
 from tasks.report.data_facts import INPUT_PIXELS, DataFacts, coverage
 from tasks.report.data_inputs import DataReportInputs
 from tasks.report.data_render import render_data_report
+from tasks.report.data_wording import ANNOTATION_MEANINGS
 from tasks.report.examples import choose_examples
 from tasks.vision.boxes import BoundingBox
 from tests.makers import png_bytes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 SCRIPT = "<script>alert(1)</script>"
 QUOTES = "\"'& <b>bold</b>"
@@ -317,7 +321,7 @@ def many(prefix, count, label, **changes):
         ),
         pytest.param(
             {"train": many("a", 20, "x") + many("c", 20, "y"), "test": many("b", 20, "x")},
-            "1 label in the train split only",
+            "1 label without images to test on",
             "look",
             id="train only",
         ),
@@ -357,7 +361,7 @@ def test_advice_and_verdict(tmp_path, given_inputs, title, verdict):
 @pytest.mark.parametrize(
     ("train", "test", "titles"),
     [
-        (["x", "y"], ["x"], ["1 label in the train split only"]),
+        (["x", "y"], ["x"], ["1 label without images to test on"]),
         (["x"], ["x", "y"], ["1 label without images to learn from"]),
         (["x", "y"], ["x", "y"], []),
         (["x", "y"], [], []),
@@ -600,3 +604,11 @@ def test_examples_are_evenly_chosen_from_all_splits(tmp_path):
         ("39", "test"),
     ]
     assert (sheet.image_count, sheet.box_count) == (40, 0)
+
+
+def test_every_code_has_a_meaning():
+    rooms = ("annotations", "dataset", "export", "ground_truth", "ingest", "manifest", "vision")
+    sources = (path for room in rooms for path in (ROOT / "tasks" / room).glob("*.py"))
+    codes = {code for path in sources for code in re.findall(r'"((?:ERROR|WARNING)_[A-Z_]+)"', path.read_text())}
+    assert len(codes) > 60
+    assert codes - set(ANNOTATION_MEANINGS) == set()

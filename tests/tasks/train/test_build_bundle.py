@@ -14,6 +14,7 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, head_to_onnx, require_parity
 from tasks.train.heads import FittedHead, Matrix, Probabilities, fit_head
 from tasks.train.records import OUT_OF_FOLD_FILE
+from tasks.train.task import train_model
 from tasks.vision.images import RgbImage
 from tests.makers import SHAPES, paint_class_folders, paint_shape
 from tests.tasks.conftest import INPUT_SIZE, Made
@@ -129,6 +130,15 @@ def test_training_again_elsewhere_gives_the_same_bundle(
     card, other = (read_model_card(made.model.bundle_path) for made in (trained, again))
     assert other.networks == card.networks
     assert other.thresholds == card.thresholds
+
+
+def test_bundle_names_the_version_it_learned_from(trained: Made) -> None:
+    # Boxes are a part of a dataset's version that the manifests of a classifier do not show.
+    later = trained.manifest.model_copy(update={"dataset_digest": "e" * 64})
+    request = trained.config()
+    model = train_model.fn(trained.home, later, request.task, request.training, request.evaluation)
+    assert read_model_card(model.bundle_path).dataset_digest == "e" * 64
+    assert read_model_card(trained.model.bundle_path).dataset_digest == trained.manifest.dataset_digest
 
 
 @pytest.mark.parametrize("counts", [{"round": 12, "square": 12, "ring": 4}], ids=str)
