@@ -4,7 +4,7 @@ A flow's parameters are the groups of its model, because Prefect merges paramete
 nothing of Keeneye, so that `--help` and the forms need no stage; stages' shells may import the groups from here.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -86,7 +86,7 @@ class DataConfig(Group):
         "the source's own folder.",
         json_schema_extra={"position": 9},
     )
-    rewrite: tuple[str, ...] = Field(
+    rewrite: tuple[Annotated[str, Field(pattern=r"^.+=")], ...] = Field(
         default=(),
         description="Rules PREFIX=REPLACEMENT for references of annotation files, such as s3://bucket/photos/=.",
         json_schema_extra={"position": 10},

@@ -12,6 +12,8 @@ from tasks.report.pictures import Place
 Verdict = Literal["ready", "look", "unusable"]
 
 FEW_IMAGES = 10
+FEW_TEST_IMAGES = 10
+"""With fewer, a label's figures are judged on the cross-validated estimate."""
 LARGE_IMBALANCE = 20
 MIN_TINY_BOXES, MIN_TINY_SHARE = 3, 0.01
 """Fewer tiny boxes than both say nothing of the whole."""
@@ -56,6 +58,18 @@ def _few_images(facts: DataFacts) -> Iterator[Advice]:
             f"{subject} fewer than {FEW_IMAGES} images",
             f"Number of images: {each}. Little can be learned from so few, and less be measured. Collect more, from "
             "different parts, days and lots; or drop the label.",
+        )
+
+
+def _few_to_test(facts: DataFacts) -> Iterator[Advice]:
+    tested = {label: facts.images["test", label] for label in facts.inputs.labels if facts.images["test", label]}
+    few = [label for label, count in tested.items() if count < FEW_TEST_IMAGES]
+    if few:
+        yield Advice(
+            "low",
+            f"{counted(len(few), 'label')} with fewer than {FEW_TEST_IMAGES} images to test on",
+            f"What is measured on so few says little of {enumerated(map(quoted, few))}; such labels are judged on a "
+            "cross-validated estimate. Collect more for figures to rely on.",
         )
 
 
@@ -166,6 +180,7 @@ _RULES: Sequence[Callable[[DataFacts], Iterable[Advice]]] = (
     _too_few_labels,
     _one_split_only,
     _few_images,
+    _few_to_test,
     _unlabelled,
     _imbalance,
     _tiny_boxes,

@@ -3,7 +3,7 @@ import json
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from flows.config import DataConfig, GateConfig, TrainConfig, TrainingConfig
+from flows.config import DataConfig, GateConfig, GroundTruthConfig, TrainConfig, TrainingConfig
 
 
 def groups(model):
@@ -14,7 +14,10 @@ def groups(model):
     ]
 
 
-@pytest.mark.parametrize("group", groups(TrainConfig), ids=lambda group: group.__name__)
+GROUPS = sorted({*groups(TrainConfig), *groups(GroundTruthConfig)}, key=lambda group: group.__name__)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.__name__)
 def test_every_field_has_a_default_a_description_and_a_place(group):
     positions = []
     for name, field in group.model_fields.items():
@@ -41,6 +44,7 @@ def test_the_form_says_what_the_model_demands():
     ("model", "values"),
     [
         pytest.param(DataConfig, {"sauce": "x"}, id="unknown field"),
+        pytest.param(DataConfig, {"rewrite": ["no rule"]}, id="rewrite rule"),
         pytest.param(DataConfig, {"source": ""}, id="empty source"),
         pytest.param(DataConfig, {"split": "60/40"}, id="unknown split"),
         pytest.param(DataConfig, {"name": "../x"}, id="name that is a path"),

@@ -373,6 +373,14 @@ def test_labels_of_one_split(tmp_path, train, test, titles):
     assert [one.title for one in advise_on_data(facts) if "split" in one.text] == titles
 
 
+@pytest.mark.parametrize(("tested", "told"), [(9, True), (10, False)])
+def test_few_images_to_test_on_are_told(tmp_path, tested, told):
+    train, test = ([stated(f"{part}{i}", ["x"]) for i in range(n)] for part, n in (("a", 30), ("b", tested)))
+    facts = DataFacts(inputs_of(tmp_path, train, test, task="classification"))
+    titles = [one.title for one in advise_on_data(facts)]
+    assert ("1 label with fewer than 10 images to test on" in titles) == told
+
+
 def test_sound_data_gives_no_advice(tmp_path):
     entries = [*many("a", 20, "x"), *many("b", 20, "y"), *(stated(f"n{i}", boxes=()) for i in range(5))]
     facts = DataFacts(inputs_of(tmp_path, entries[::2], entries[1::2]))
