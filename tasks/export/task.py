@@ -8,7 +8,7 @@ from flows.config import GroundTruthConfig
 from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry
 from tasks.dataset.files import read_image_bytes
-from tasks.dataset.findings import Finding, count_by_code, read_findings, write_findings
+from tasks.dataset.findings import Finding, count_by_code, write_findings
 from tasks.dataset.groups import compile_group_pattern
 from tasks.errors import RequestError
 from tasks.export.folder import publish, require_apart, require_own_folder
@@ -16,10 +16,8 @@ from tasks.export.formats import BOXES_ONLY, MANIFESTS, WITH_IMAGES, WRITERS, Ex
 from tasks.export.records import FINDINGS_FILE, ExportedGroundTruth
 from tasks.export.validation import line_findings, stated_references, write_validation
 from tasks.ground_truth.manifests import read_manifest
-from tasks.ingest.records import FINDINGS_FILE as INGEST_FINDINGS_FILE
 from tasks.ingest.records import IngestedImages
-from tasks.manifest.records import FINDINGS_FILE as MANIFEST_FINDINGS_FILE
-from tasks.manifest.records import Manifest
+from tasks.manifest.records import Manifest, read_all_findings
 from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
@@ -61,7 +59,7 @@ def export_ground_truth(
     ):
         require_own_folder(target)
         export = _export(folder, images, manifest, config)
-        earlier, found = _findings(images, manifest), WRITERS[config.format](export)
+        earlier, found = read_all_findings(images, manifest), WRITERS[config.format](export)
         reasons = write_validation(export, images, [*earlier, *found], config.data.rules)
         if config.format == MANIFESTS or not images.annotation_files:
             refused = line_findings(export, config.data.rules)
@@ -132,13 +130,6 @@ def _output_path(home: Home, manifest: Manifest, config: GroundTruthConfig) -> P
     if config.output:
         return Path(config.output).expanduser().resolve()
     return home.ground_truth_path / manifest.dataset_name / f"{manifest.task}-{config.format}"
-
-
-def _findings(images: IngestedImages, manifest: Manifest) -> list[Finding]:
-    return [
-        *read_findings(Path(images.entry_path) / INGEST_FINDINGS_FILE),
-        *read_findings(Path(manifest.entry_path) / MANIFEST_FINDINGS_FILE),
-    ]
 
 
 def _log(home: Home, manifest: Manifest, described: DataReport, folder: Path) -> str:

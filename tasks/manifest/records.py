@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.dataset.entries import Split
+from tasks.dataset.findings import Finding, read_findings
+from tasks.ingest.records import FINDINGS_FILE as INGEST_FINDINGS_FILE
+from tasks.ingest.records import IngestedImages
 from tasks.stores.content import StageRecord
 
 FINDINGS_FILE = "findings.jsonl"
@@ -86,3 +89,11 @@ class Manifest(StageRecord, frozen=True):
     def groups_path(self) -> Path:
         """The file that tells the largest groups."""
         return Path(self.division_path) / GROUPS_FILE
+
+
+def read_all_findings(images: IngestedImages, manifest: Manifest) -> list[Finding]:
+    """Return what was found at ingest, while dividing, and for the task."""
+    return [
+        *read_findings(Path(images.entry_path) / INGEST_FINDINGS_FILE),
+        *read_findings(Path(manifest.entry_path) / FINDINGS_FILE),
+    ]

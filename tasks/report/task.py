@@ -8,13 +8,11 @@ from pathlib import Path
 from flows.config import DataConfig, MaskConfig
 from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
-from tasks.dataset.findings import Finding, read_findings
 from tasks.evaluate.records import Evaluation, read_predictions
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
-from tasks.ingest.records import FINDINGS_FILE, IngestedImages
-from tasks.manifest.records import FINDINGS_FILE as MANIFEST_FINDINGS_FILE
-from tasks.manifest.records import Manifest
+from tasks.ingest.records import IngestedImages
+from tasks.manifest.records import Manifest, read_all_findings
 from tasks.register.records import RegisteredVersion
 from tasks.report.contact_sheets import sheet_uri, write_contact_sheets
 from tasks.report.data_inputs import DataReportInputs
@@ -58,7 +56,7 @@ def write_data_report(
             labels=manifest.labels,
             entries=entries,
             roots=roots,
-            findings=_findings(images, manifest),
+            findings=read_all_findings(images, manifest),
             listed=images.listed,
             usable=sum(len(entries[split]) for split in SPLITS),
             invalid=images.invalid + manifest.invalid,
@@ -107,7 +105,7 @@ def write_report(
         out_of_fold=_out_of_fold(Path(model.entry_path) / OUT_OF_FOLD_FILE),
         entries=_entries(manifest),
         roots={split: Path(root) for split, root in manifest.roots.items()},
-        findings=_findings(images, manifest),
+        findings=read_all_findings(images, manifest),
         figures_path=evaluation.figures_path,
         provenance=_provenance(images, manifest, model, version),
     )
@@ -122,13 +120,6 @@ def write_report(
 
 def _entries(manifest: Manifest) -> dict[Split, Sequence[ImageEntry]]:
     return {split: list(read_manifest(manifest.manifest_path(split))) for split in SPLITS}
-
-
-def _findings(images: IngestedImages, manifest: Manifest) -> list[Finding]:
-    return [
-        *read_findings(Path(images.entry_path) / FINDINGS_FILE),
-        *read_findings(Path(manifest.entry_path) / MANIFEST_FINDINGS_FILE),
-    ]
 
 
 def _data_provenance(images: IngestedImages, manifest: Manifest, data: DataConfig) -> Mapping[str, str]:
