@@ -190,7 +190,8 @@ def assignments_of(
     """
     assigned: dict[str, Split] = {}
     for entry, split in zip(entries, splits, strict=True):
-        if split == "test" or entry.group not in assigned:
+        # Another group is named by its leader's digest, and a leader that was left out has no split to keep.
+        if entry.group.startswith(GROUP_PREFIX) and (split == "test" or entry.group not in assigned):
             assigned[entry.group] = split
     assigned |= {group: earlier[group] for group in assigned if group in earlier}
     return assigned | {entry.sha256: split for entry, split in zip(entries, splits, strict=True)}

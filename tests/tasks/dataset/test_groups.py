@@ -169,6 +169,11 @@ def test_catalogue_keeps_digests_and_groups() -> None:
     assert assignments_of(entries, splits, {"group:K": "train"})["group:K"] == "train"
 
 
+def test_leader_that_was_left_out_is_new_again_in_the_next_version() -> None:
+    entries = [entry("b", "a"), entry("c", "c")]
+    assert assignments_of(entries, ["train", "test"], {}) == {"b": "train", "c": "test"}
+
+
 @settings(deadline=None, max_examples=100)
 @given(st.data(), st.integers(1, 14), st.sampled_from(sorted(SHARES_BY_SCHEME)))
 def test_no_version_of_a_growing_dataset_links_its_splits_or_moves_an_image(data, count, scheme) -> None:
