@@ -9,7 +9,7 @@ from tasks import engine
 from tasks.annotations.references import RewriteRule
 from tasks.dataset.entries import write_index
 from tasks.dataset.findings import Finding, count_by_code, require_enough_valid, write_findings
-from tasks.errors import RequestError, SourceChanged
+from tasks.errors import SourceChanged
 from tasks.ground_truth.read import is_of_line
 from tasks.ingest.annotation_files import ReadingRules, split_named_by
 from tasks.ingest.checks import CheckedFiles, ImageLimits
@@ -36,7 +36,8 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     """Read and check the source (and the test source), leaving bad images out as findings."""
     sources = [open_source(source, home.store, data.image_root) for source in (data.source, data.test_source) if source]
     rules = ReadingRules(mode=data.rules, group_by=data.group_by)
-    listings = [list_source(source, _rewrite_rules(data), rules) for source in sources]
+    rewrite = [RewriteRule.parse(text) for text in data.rewrite]
+    listings = [list_source(source, rewrite, rules) for source in sources]
     roots = [source.root for source in sources]
     limits, name = _limits(data), data.name or default_dataset_name(data.source)
     digests = list(map(content_digest, roots, listings))
@@ -106,13 +107,6 @@ def _write_stated_references(folder: Path, listings: Sequence[Listing]) -> None:
     if stated:
         text = json.dumps(stated, ensure_ascii=False, sort_keys=True)
         (folder / STATED_REFERENCES_FILE).write_text(text, encoding="utf-8")
-
-
-def _rewrite_rules(data: DataConfig) -> list[RewriteRule]:
-    try:
-        return [RewriteRule.parse(text) for text in data.rewrite]
-    except ValueError as error:
-        raise RequestError(f"data.rewrite: {error}") from error
 
 
 def _limits(data: DataConfig) -> ImageLimits:
