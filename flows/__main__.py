@@ -57,6 +57,7 @@ COMMANDS = {
   keeneye train                                         the built-in demo set, end to end
   keeneye train --data.source photos                    photos/LABEL/*.jpg, or the MVTec layout
   keeneye train --data.source photos --gate.min_label_recall 0.8
+  keeneye train --task detection --data.source photos   boxes or masks: a detector, here with masks in the MVTec layout
   keeneye train --config line7.yaml --training.seed 1   a YAML file; the command line wins
 
 exit codes:

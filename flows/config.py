@@ -4,11 +4,13 @@ A flow's parameters are the groups of its model, because Prefect merges paramete
 nothing of Keeneye, so that `--help` and the forms need no stage; stages' shells may import the groups from here.
 """
 
-from typing import Annotated, Literal
+from operator import attrgetter
+from types import SimpleNamespace
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Task = Literal["classification"]
+Task = Literal["classification", "detection"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
@@ -151,6 +153,60 @@ class MaskConfig(Group):
     )
 
 
+class DetectorConfig(Group):
+    """How a detector is built and learns; a classifier has none of these."""
+
+    backbone: Literal["tf_efficientnet_lite0"] = Field(
+        default="tf_efficientnet_lite0",
+        description="The pretrained network below the feature pyramid.",
+        json_schema_extra={"position": 1},
+    )
+    frozen_stages: int = Field(
+        default=4,
+        ge=0,
+        le=8,
+        description="How many of the backbone's eight stages keep their weights, counted from the image on; 0 lets all "
+        "of them learn.",
+        json_schema_extra={"position": 2},
+    )
+    epochs: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="The most times to go through the images with boxes; a small set counts several times.",
+        json_schema_extra={"position": 3},
+    )
+    patience: int = Field(
+        default=10,
+        ge=1,
+        le=1000,
+        description="Stop after this many epochs without a better mAP on the validation images.",
+        json_schema_extra={"position": 4},
+    )
+    batch_size: int = Field(
+        default=8, ge=1, le=256, description="Images per step of learning.", json_schema_extra={"position": 5}
+    )
+    learning_rate: float = Field(
+        default=2e-3,
+        gt=0.0,
+        le=1.0,
+        description="Highest learning rate, of the new layers; the backbone's is a fifth of it.",
+        json_schema_extra={"position": 6},
+    )
+    warm_up: float = Field(
+        default=0.1,
+        ge=0.0,
+        le=0.9,
+        description="Share of all steps over which the learning rate rises; afterwards it falls along a cosine.",
+        json_schema_extra={"position": 7},
+    )
+    augmentation: Literal["none", "light", "standard", "strong"] = Field(
+        default="standard",
+        description="How much images are mirrored, moved, turned, scaled and lit differently while learning.",
+        json_schema_extra={"position": 8},
+    )
+
+
 class TrainingConfig(Group):
     """How the model learns."""
 
@@ -169,16 +225,37 @@ class TrainingConfig(Group):
         description="Seed of everything random; equal seeds and equal data give equal models.",
         json_schema_extra={"position": 2},
     )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda:[0-9]{1,2})$",
+        description="Where a detector learns: cpu, cuda:N for the Nth graphics card, or auto for the first card if "
+        "there is one.",
+        json_schema_extra={"position": 3},
+    )
+    weights: str = Field(
+        default="package",
+        pattern=r"^(package|none|models:/[^/@\n]+(@[^/@\n]+|/[0-9]+))$",
+        description="What a detector starts from: `package` (a backbone that knows ImageNet), `none`, or an earlier "
+        "version of your own as models:/NAME@ALIAS or models:/NAME/VERSION; labels may have been added since.",
+        json_schema_extra={"position": 4},
+    )
+    detector: DetectorConfig = Field(
+        default=DetectorConfig(),
+        title="Detector",
+        description="Options of a detector.",
+        json_schema_extra={"position": 5},
+    )
 
 
 class EvaluationConfig(Group):
     """How the model is measured."""
 
-    folds: int = Field(
-        default=5,
+    folds: int | None = Field(
+        default=None,
         ge=2,
         le=20,
-        description="Folds of the cross-validated estimate; fewer are used when a label has fewer images.",
+        description="Folds of the cross-validated estimate; fewer are used when a label has fewer images. Empty takes "
+        "5 for a classifier and none for a detector, for which each fold costs as much as the training itself.",
         json_schema_extra={"position": 1},
     )
 
@@ -190,15 +267,23 @@ class GateConfig(Group):
         default=0.80,
         ge=0.0,
         le=1.0,
-        description="Lowest macro-F1 (mean of the labels' F1).",
+        description="Classification: lowest macro-F1 (mean of the labels' F1).",
         json_schema_extra={"position": 1},
+    )
+    min_map_50: float = Field(
+        default=0.50,
+        ge=0.0,
+        le=1.0,
+        description="Detection: lowest mAP50 (mean over labels of the average precision at an overlap, IoU, of 0.5).",
+        json_schema_extra={"position": 2},
     )
     min_label_recall: float = Field(
         default=0.60,
         ge=0.0,
         le=1.0,
-        description="Lowest recall of any single label.",
-        json_schema_extra={"position": 2},
+        description="Lowest recall of any single label; a detector's label with fewer than 10 test boxes and no "
+        "cross-validated figure is not judged.",
+        json_schema_extra={"position": 3},
     )
     max_confidence_drift: float = Field(
         default=0.001,
@@ -206,13 +291,13 @@ class GateConfig(Group):
         le=1.0,
         description="Inference test: largest difference between a confidence of the registered model and the "
         "same confidence at evaluation.",
-        json_schema_extra={"position": 3},
+        json_schema_extra={"position": 4},
     )
     max_latency_ms: float = Field(
         default=1000.0,
         gt=0.0,
         description="Inference test: longest time per image, 95th percentile (milliseconds).",
-        json_schema_extra={"position": 4},
+        json_schema_extra={"position": 5},
     )
 
 
@@ -235,12 +320,37 @@ class RegistryConfig(Group):
 class TrainConfig(Group):
     """Turn a folder of labelled images into a registered, staged recognition model."""
 
-    task: Task = Field(default="classification", description="What the model answers: one label per image.")
+    task: Task = Field(
+        default="classification",
+        description="What the model answers: one label per image, or the boxes of what it finds.",
+    )
     data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
+    masks: MaskConfig = Field(default=MaskConfig(), description="How masks become bounding boxes, for detection.")
     training: TrainingConfig = Field(default=TrainingConfig(), description="How the model learns.")
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
     gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")
     registry: RegistryConfig = Field(default=RegistryConfig(), description="Where the model goes.")
+
+    @model_validator(mode="after")
+    def _has_no_idle_field(self) -> Self:
+        idle = _changed(self, _OF_OTHER_TASKS[self.task])
+        if idle:
+            verb = "does" if len(idle) == 1 else "do"
+            raise ValueError(f"{' and '.join(idle)} {verb} nothing for the task {self.task}; leave out, or change task")
+        return self
+
+
+_OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
+    "classification": ("masks", "training.device", "training.weights", "training.detector", "gate.min_map_50"),
+    "detection": ("gate.min_macro_f1",),
+}
+"""Fields that a task would ignore: giving one a value is a mistake that is told."""
+
+
+def _changed(config: BaseModel, fields: tuple[str, ...]) -> list[str]:
+    """Return those of the fields, named as GROUP.FIELD, that differ from their defaults."""
+    defaults = SimpleNamespace(**{name: field.default for name, field in type(config).model_fields.items()})
+    return [path for path in fields if attrgetter(path)(config) != attrgetter(path)(defaults)]
 
 
 class GroundTruthConfig(Group):

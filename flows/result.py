@@ -12,27 +12,35 @@ from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.ingest.records import IngestedImages
 from tasks.manifest.records import Manifest
 from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
 from tasks.register.records import RegisteredVersion
 from tasks.report.records import WrittenReport
 from tasks.stores.content import StageRecord
 
 
 class Counts(BaseModel, frozen=True):
-    """How much of what: `images` by split and label, `findings` by code."""
+    """How much of what: `images` and `boxes` by split and label, `findings` by code.
+
+    `negatives` are images known to have no box, by split; boxes and negatives are a detector's.
+    """
 
     images: dict[str, dict[str, int]]
+    boxes: dict[str, dict[str, int]]
+    negatives: dict[str, int]
     findings: dict[str, int]
 
 
 class Gate(BaseModel, frozen=True):
     """The gate's verdict, with a sentence per limit that was missed.
 
-    `macro_f1` is the figure it judged, `judged_on` says per label whether that was `test` or `cross-validation`.
+    `macro_f1` of a classifier or `map_50` of a detector is the figure it judged; `judged_on` says per label whether
+    that was `test` or `cross-validation`.
     """
 
     passed: bool
     reasons: tuple[str, ...]
-    macro_f1: float
+    macro_f1: float | None
+    map_50: float | None
     judged_on: dict[str, str]
 
 
@@ -57,7 +65,7 @@ class TrainResult(BaseModel, frozen=True):
     dataset_name: str
     dataset_digest: str
     counts: Counts
-    metrics: ClassificationMetrics
+    metrics: ClassificationMetrics | DetectionMetrics
     gate: Gate
     inference_test: InferenceOutcome
     report_path: str
@@ -97,7 +105,12 @@ def collect(
             "prefect_flow_run_id": flow_run_id,
             "dataset_name": manifest.dataset_name,
             "dataset_digest": manifest.dataset_digest,
-            "counts": Counts(images=dict(manifest.images), findings=add_counts(images.findings, manifest.findings)),
+            "counts": Counts(
+                images=dict(manifest.images),
+                boxes=dict(manifest.boxes),
+                negatives=dict(manifest.negatives),
+                findings=add_counts(images.findings, manifest.findings),
+            ),
             "metrics": evaluation.metrics,
             "gate": Gate.model_validate(evaluation.gate.model_dump()),
             "inference_test": trial.outcome,

@@ -28,6 +28,7 @@ from tasks.train.task import train_model
 def train(
     task: Task = "classification",
     data: DataConfig = DataConfig(),  # noqa: B008 - frozen, and the form shows its fields
+    masks: MaskConfig = MaskConfig(),  # noqa: B008
     training: TrainingConfig = TrainingConfig(),  # noqa: B008
     evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008
     gate: GateConfig = GateConfig(),  # noqa: B008
@@ -38,20 +39,22 @@ def train(
     Args:
         task: What the model answers.
         data: Where the images come from and how they are divided.
+        masks: How masks become bounding boxes, for detection.
         training: How the model learns.
         evaluation: How the model is measured.
         gate: What the model must reach to be staged.
         registry: Where the model goes.
     """
-    config = TrainConfig(task=task, data=data, training=training, evaluation=evaluation, gate=gate, registry=registry)
+    config = TrainConfig(
+        task=task, data=data, masks=masks, training=training, evaluation=evaluation, gate=gate, registry=registry
+    )
     home = Home.from_environment()
     home.store.sweep()
-    masks = MaskConfig()
 
     images = ingest_images(home, data)
     manifest = build_manifest(home, images, data, masks, task)
     described = write_data_report(home, images, manifest, data, masks)
-    model = train_model(home, manifest, task, training, evaluation)
+    model = train_model(home, manifest, config)
     measured = evaluate_model(home, manifest, model, gate)
     version = register_version(home, manifest, model, measured, config)
     trial = run_inference_test(home, manifest, measured, version, gate)

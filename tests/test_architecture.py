@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {"ingest", "manifest", "export", "train", "evaluate", "inference_test", "register", "report"}
+DETECTOR = "tasks/train/detector/"
 NOUNS = {"annotations", "bundle", "dataset", "ground_truth", "metrics", "stores", "tracking", "vision"}
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -16,16 +17,19 @@ MODULES = sorted(
 )
 
 
-def imports(module: str, *, top_level_only: bool = False) -> Iterator[str]:
+def imports(module: str) -> Iterator[str]:
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    for node in ast.walk(tree):
+        yield from imported_by(node)
+
+
+def imported_by(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"relative import from {node.module}"
+        yield node.module
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def importers_of(package: str) -> set[str]:
@@ -53,8 +57,11 @@ def test_every_room_is_known():
         pytest.param("mlflow", ("tasks/tracking/",), id="mlflow in tracking"),
         pytest.param("boto3", ("tasks/stores/",), id="boto3 in stores"),
         pytest.param("torch", ("tasks/train/",), id="torch in train"),
+        pytest.param("torchvision", ("tasks/train/",), id="torchvision in train"),
         pytest.param("timm", ("tasks/train/",), id="timm in train"),
-        pytest.param("matplotlib", ("tasks/evaluate/figures.py",), id="matplotlib in figures"),
+        pytest.param("safetensors", ("tasks/train/",), id="safetensors in train"),
+        pytest.param("faster_coco_eval", ("tasks/metrics/",), id="COCO's figures in metrics"),
+        pytest.param("matplotlib", ("tasks/evaluate/*figures.py",), id="matplotlib in figures"),
         pytest.param("onnxruntime", ("tasks/bundle/",), id="onnxruntime in bundle"),
         pytest.param("tasks.engine", ("tasks/*/task.py",), id="engine in shells"),
     ],
@@ -68,8 +75,45 @@ def test_library_has_a_home(package, homes):
     assert not strangers
 
 
-def test_torch_is_imported_only_where_it_is_used():
-    assert not [module for module in MODULES if "torch" in set(imports(module, top_level_only=True))]
+def imports_at_start(module: str) -> set[str]:
+    """What the import of a module imports: neither functions' own imports nor those for type checkers."""
+    tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
+    return {name for node in run_at_start(tree.body) for name in imported_by(node)}
+
+
+def run_at_start(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in statements:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            yield from run_at_start(node.orelse)
+            continue
+        yield node
+        inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+        handlers = [one for handler in getattr(node, "handlers", []) for one in handler.body]
+        yield from run_at_start([*inner, *handlers])
+
+
+@pytest.mark.parametrize("library", ["torch", "torchvision", "timm", "safetensors"])
+def test_torch_is_imported_only_where_it_is_used(library):
+    importers = {
+        module
+        for module in MODULES
+        if any(name == library or name.startswith(f"{library}.") for name in imports_at_start(module))
+    }
+    assert not {module for module in importers if not module.startswith(DETECTOR)}
+    assert importers
+
+
+def test_detector_is_imported_only_when_it_is_needed():
+    package = DETECTOR.replace("/", ".").rstrip(".")
+    others = [module for module in MODULES if not module.startswith(DETECTOR)]
+    assert not [
+        module
+        for module in others
+        if any(name == package or name.startswith(f"{package}.") for name in imports_at_start(module))
+    ]
+    assert [module for module in others if any(name.startswith(f"{package}.") for name in imports(module))]
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in NOUNS])

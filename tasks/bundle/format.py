@@ -1,6 +1,6 @@
 """The model bundle: one folder with `model.json` and the ONNX networks it names.
 
-`model.json` holds the digest of every network, so its own digest stands for the whole bundle. Nothing in a bundle
+`model.json` holds the digest of every file, so its own digest stands for the whole bundle. Nothing in a bundle
 is executed but ONNX graphs; nothing is unpickled.
 """
 
@@ -8,11 +8,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.bundle.preprocessing import Framing, Letterbox, Normalise, Resize
 from tasks.errors import BundleError
 
 MODEL_FILE = "model.json"
@@ -20,8 +20,12 @@ SCHEMA_VERSION = 1
 MAX_MODEL_JSON_BYTES = 16 * 2**20
 MAX_NETWORK_BYTES = 2 * 2**30
 
-Task = Literal["classification"]
-Role = Literal["backbone", "head"]
+Task = Literal["classification", "detection"]
+Role = Literal["backbone", "head", "detector"]
+
+_ROLES_BY_TASK: dict[Task, set[Role]] = {"classification": {"backbone", "head"}, "detection": {"detector"}}
+_FRAMING_BY_TASK: dict[Task, type[Resize | Letterbox]] = {"classification": Resize, "detection": Letterbox}
+_MIN_LABELS_BY_TASK: dict[Task, int] = {"classification": 2, "detection": 1}
 
 
 class Network(BaseModel, frozen=True, extra="forbid"):
@@ -31,36 +35,96 @@ class Network(BaseModel, frozen=True, extra="forbid"):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class WeightsFile(BaseModel, frozen=True, extra="forbid"):
+    """The tensors that a training can go on from; a prediction never opens them."""
+
+    file: Literal["weights.safetensors"] = "weights.safetensors"
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+_Stride = Annotated[int, Field(ge=1, le=256)]
+
+
+class BoxDecoding(BaseModel, frozen=True, extra="forbid"):
+    """How a detector's raw outputs become boxes; `tasks/bundle/detection.py` does it.
+
+    Attributes:
+        strides: input pixels between neighbouring locations, of each level of the feature pyramid, ascending.
+        score_floor: boxes at or below this score, 0 to 1, are not told at all.
+        nms_iou: of two boxes of one label that overlap by more than this, the less sure one is dropped.
+        candidates_per_level: the surest boxes of each level that go into that suppression.
+        max_boxes: the surest boxes told of one image.
+    """
+
+    name: Literal["fcos"] = "fcos"
+    version: Literal[1] = 1
+    strides: tuple[_Stride, ...] = Field(min_length=1, max_length=8)
+    score_floor: float = Field(default=0.05, ge=0.0, lt=1.0)
+    nms_iou: float = Field(default=0.6, gt=0.0, le=1.0)
+    candidates_per_level: int = Field(default=1000, ge=1, le=10_000)
+    max_boxes: int = Field(default=100, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "BoxDecoding":
+        if list(self.strides) != sorted(set(self.strides)):
+            raise ValueError("strides do not ascend")
+        return self
+
+
 class ModelCard(BaseModel, frozen=True, extra="forbid"):
     """The content of `model.json`.
 
     Attributes:
         task: what the model answers.
-        labels: in the order of the head's outputs.
+        labels: in the order of the network's outputs.
         thresholds: per label, 0 to 1: the lowest confidence at which the label is given.
         steps: the preprocessing, in order.
-        networks: by role.
+        networks: by role; a classifier has a backbone and a head, a detector one network.
         dataset_digest: the dataset version it learned from.
         provenance: whatever else identifies its making (backbone, seed, settings, library versions).
+        decoding: how a detector's outputs become boxes; None for a classifier.
+        weights: what a training can go on from, or None.
     """
 
     schema_version: Literal[1] = 1
     task: Task
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...] = Field(min_length=1)
     thresholds: dict[str, float]
-    steps: tuple[Resize, Normalise]
+    steps: tuple[Framing, Normalise]
     networks: dict[Role, Network]
     dataset_digest: str
     provenance: dict[str, str | int | float | bool]
+    decoding: BoxDecoding | None = None
+    weights: WeightsFile | None = None
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> "ModelCard":
+    def _labels_fit(self) -> "ModelCard":
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels repeat")
+        if len(self.labels) < _MIN_LABELS_BY_TASK[self.task]:
+            raise ValueError(f"{self.task} needs at least {_MIN_LABELS_BY_TASK[self.task]} labels")
         if set(self.thresholds) != set(self.labels):
             raise ValueError("thresholds and labels name different classes")
         if any(not 0.0 <= threshold <= 1.0 for threshold in self.thresholds.values()):
             raise ValueError("a threshold lies outside 0..1")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> "ModelCard":
+        if set(self.networks) != _ROLES_BY_TASK[self.task]:
+            expected = " and ".join(sorted(_ROLES_BY_TASK[self.task]))
+            raise ValueError(f"the networks are {sorted(self.networks)}, {self.task} needs {expected}")
+        if not isinstance(self.steps[0], _FRAMING_BY_TASK[self.task]):
+            raise ValueError(f"{self.task} has no step '{self.steps[0].name}'")
+        if (self.decoding is not None) != (self.task == "detection"):
+            raise ValueError("a detector needs a decoding of its boxes, a classifier has none")
+        return self
+
+    @model_validator(mode="after")
+    def _strides_divide_the_input(self) -> "ModelCard":
+        framing = self.steps[0]
+        if self.decoding and isinstance(framing, Letterbox) and any(framing.size % s for s in self.decoding.strides):
+            raise ValueError(f"not every stride divides the input size {framing.size}")
         return self
 
 
@@ -72,7 +136,7 @@ def file_sha256(path: Path) -> str:
 
 def write_model_card(folder: Path, card: ModelCard) -> str:
     """Write `model.json` beside the networks already in `folder`; returns the bundle's digest."""
-    text = json.dumps(card.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(card.model_dump(mode="json", exclude_none=True), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
     return bundle_digest(folder)
 
@@ -90,7 +154,7 @@ def bundle_digest(folder: Path) -> str:
 
 
 def read_model_card(folder: Path, *, expected_digest: str = "") -> ModelCard:
-    """Read and verify a bundle: its own digest when one is expected, and that of every network.
+    """Read and verify a bundle: its own digest when one is expected, and that of every file it names.
 
     Raises:
         BundleError: when a file is missing, changed or too large, or `model.json` is not of this format.
@@ -105,8 +169,9 @@ def read_model_card(folder: Path, *, expected_digest: str = "") -> ModelCard:
     if path.stat().st_size > MAX_MODEL_JSON_BYTES:
         raise BundleError(f"{path} is larger than {MAX_MODEL_JSON_BYTES} bytes; it is no model card")
     card = _parse(path)
-    for network in card.networks.values():
-        _verify(folder / network.file, network)
+    for part in (*card.networks.values(), card.weights):
+        if part:
+            _verify(folder / part.file, part)
     return card
 
 
@@ -125,10 +190,10 @@ def _parse(path: Path) -> ModelCard:
         raise BundleError(f"{path} is no valid model card: {place}: {first['msg']}") from error
 
 
-def _verify(path: Path, network: Network) -> None:
+def _verify(path: Path, part: Network | WeightsFile) -> None:
     if not path.is_file():
         raise BundleError(f"{path} is missing from the bundle; fetch or register the model anew")
     if path.stat().st_size > MAX_NETWORK_BYTES:
-        raise BundleError(f"{path} is larger than {MAX_NETWORK_BYTES} bytes; networks of this size are not read")
-    if file_sha256(path) != network.sha256:
+        raise BundleError(f"{path} is larger than {MAX_NETWORK_BYTES} bytes; files of this size are not read")
+    if file_sha256(path) != part.sha256:
         raise BundleError(f"{path} does not have the digest that {MODEL_FILE} names; fetch or register the model anew")

@@ -3,17 +3,20 @@
 Runs on numpy, OpenCV, Pillow and ONNX Runtime; imports no torch, no scikit-learn, and loads no pickle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from tasks.bundle.format import ModelCard, read_model_card
-from tasks.bundle.preprocessing import prepare_batch
+from tasks.bundle.detection import find_boxes, output_shapes
+from tasks.bundle.format import ModelCard, Role, read_model_card
+from tasks.bundle.preprocessing import Letterbox, prepare_batch
 from tasks.errors import BundleError
+from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import RgbImage, decode_rgb
 
 BATCH_SIZE = 16
@@ -25,12 +28,15 @@ class Prediction:
     """What the model says of one image.
 
     Attributes:
-        confidences: label to confidence, 0 to 1, highest first; all labels of the model.
+        confidences: label to confidence, 0 to 1, highest first; all labels of the model. A detector's confidence in a
+            label is that of the label's surest box, 0 without one.
         labels: those whose confidence reaches their threshold, highest first.
+        boxes: what a detector found, the surest first, whether or not it reaches its label's threshold.
     """
 
     confidences: dict[str, float]
     labels: tuple[str, ...]
+    boxes: tuple[DetectedBox, ...] = ()
 
     @property
     def top_label(self) -> str:
@@ -45,17 +51,92 @@ class OnnxNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Threads that wait actively take the cores from whatever else wants them, torch in training among it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             # From bytes, so that a graph cannot pull weights from files outside the bundle.
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own unexported exception types
             raise BundleError(f"ONNX Runtime refuses the network: {error}") from error
         self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[-1].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run one batch; returns the last output."""
-        return np.asarray(self._session.run([self._output], {self._input: batch})[0], dtype=np.float32)
+        return self._run(batch, self._outputs[-1:])[0]
+
+    def run_all(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Run one batch; returns all outputs by name, in the graph's order."""
+        return dict(zip(self._outputs, self._run(batch, self._outputs), strict=True))
+
+    def _run(self, batch: NDArray[np.float32], outputs: list[str]) -> list[NDArray[np.float32]]:
+        return [np.asarray(values, np.float32) for values in self._session.run(outputs, {self._input: batch})]
+
+
+Outputs = dict[str, NDArray[np.float32]]
+
+
+class _TaskModel(Protocol):
+    """What a task makes of its networks; `shapes` are those of the outputs for one image."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def run(self, batch: NDArray[np.float32]) -> Outputs: ...
+
+    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction: ...
+
+
+class _Classifier:
+    def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
+        self._card = card
+        self._backbone, self._head = networks["backbone"], networks["head"]
+        self.shapes: dict[str, tuple[int, ...]] = {"confidences": (len(card.labels),)}
+
+    def run(self, batch: NDArray[np.float32]) -> Outputs:
+        return {"confidences": self._head.run(self._backbone.run(batch))}
+
+    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction:
+        confidences = _highest_first(self._card.labels, outputs["confidences"])
+        given = tuple(label for label, value in confidences.items() if value >= self._card.thresholds[label])
+        return Prediction(confidences, given)
+
+
+class _Detector:
+    def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
+        framing = card.steps[0]
+        if not isinstance(framing, Letterbox) or card.decoding is None:
+            raise BundleError("a detector needs a letterbox and a decoding of its boxes")
+        self._card = card
+        self._letterbox = framing
+        self._decoding = card.decoding
+        self._network = networks["detector"]
+        self.shapes = output_shapes(card.decoding, framing.size, len(card.labels))
+
+    def run(self, batch: NDArray[np.float32]) -> Outputs:
+        return self._network.run_all(batch)
+
+    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction:
+        boxes = self._boxes(outputs, image.shape[1], image.shape[0])
+        surest = dict.fromkeys(self._card.labels, 0.0)
+        for box in reversed(boxes):
+            surest[box.label] = box.confidence
+        confidences = _highest_first(self._card.labels, np.array(list(surest.values())))
+        with_given_box = {box.label for box in boxes if box.is_given}
+        return Prediction(confidences, tuple(label for label in confidences if label in with_given_box), boxes)
+
+    def _boxes(self, outputs: Outputs, width: int, height: int) -> tuple[DetectedBox, ...]:
+        content = self._letterbox.content_size(width, height)
+        found = find_boxes(outputs, self._decoding, self._letterbox.size, content)
+        # Single-precision edges as doubles: left + width is then exactly the right edge, and never beyond the image.
+        edges = self._letterbox.to_image(found.edges, width, height).tolist()
+        return tuple(
+            self._box(self._card.labels[label], score, *box)
+            for label, score, box in zip(found.labels.tolist(), found.scores.tolist(), edges, strict=True)
+        )
+
+    def _box(self, label: str, score: float, left: float, top: float, right: float, bottom: float) -> DetectedBox:
+        is_given = score >= self._card.thresholds[label]
+        return DetectedBox(label, left, top, right - left, bottom - top, score, is_given)
 
 
 class Predictor:
@@ -66,10 +147,9 @@ class Predictor:
     'bent_lead'
     """
 
-    def __init__(self, card: ModelCard, backbone: OnnxNetwork, head: OnnxNetwork) -> None:
+    def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
         self.card = card
-        self._backbone = backbone
-        self._head = head
+        self._model: _TaskModel = (_Detector if card.task == "detection" else _Classifier)(card, networks)
 
     @classmethod
     def open(cls, folder: Path, *, expected_digest: str = "", threads: int = 0) -> "Predictor":
@@ -88,9 +168,7 @@ class Predictor:
             role: OnnxNetwork((folder / network.file).read_bytes(), threads=threads)
             for role, network in card.networks.items()
         }
-        if set(networks) != {"backbone", "head"}:
-            raise BundleError(f"{folder} holds the networks {sorted(networks)}, expected a backbone and a head")
-        predictor = cls(card, networks["backbone"], networks["head"])
+        predictor = cls(card, networks)
         predictor._require_answer(folder)
         return predictor
 
@@ -98,8 +176,11 @@ class Predictor:
         """Predict decoded images (height x width x 3, RGB, 8 bits), in order."""
         predictions: list[Prediction] = []
         for start in range(0, len(images), BATCH_SIZE):
-            batch = prepare_batch(list(images[start : start + BATCH_SIZE]), self.card.steps)
-            predictions += [self._interpret(row) for row in self._head.run(self._backbone.run(batch))]
+            batch = list(images[start : start + BATCH_SIZE])
+            outputs = self._run(batch)
+            for place, image in enumerate(batch):
+                own = {name: rows[place] for name, rows in outputs.items()}
+                predictions.append(self._model.interpret(own, image))
         return predictions
 
     def predict_bytes(self, files: Sequence[bytes]) -> list[Prediction]:
@@ -110,22 +191,24 @@ class Predictor:
         """
         return self.predict([decode_rgb(data) for data in files])
 
+    def _run(self, images: list[RgbImage]) -> Outputs:
+        return self._model.run(prepare_batch(images, self.card.steps))
+
     def _require_answer(self, folder: Path) -> None:
-        # Networks may each be sound and yet not fit each other, the steps or the labels.
-        resize = self.card.steps[0]
-        black = np.zeros((resize.height, resize.width, 3), np.uint8)
+        # Networks may each be sound and yet not fit each other, the steps, the labels or the decoding.
+        black = np.zeros((8, 8, 3), np.uint8)
         try:
-            answer = self._head.run(self._backbone.run(prepare_batch([black], self.card.steps)))
+            outputs = self._run([black])
         except Exception as error:  # ONNX Runtime raises its own unexported exception types
             raise BundleError(f"the networks in {folder} do not fit each other or the steps: {error}") from error
-        if answer.shape != (1, len(self.card.labels)) or not np.isfinite(answer).all():
-            raise BundleError(
-                f"the networks in {folder} answer with shape {answer.shape}, expected one number for each of "
-                f"{len(self.card.labels)} labels; register the model anew"
-            )
+        expected = {name: (1, *shape) for name, shape in self._model.shapes.items()}
+        found = {name: values.shape for name, values in outputs.items()}
+        if found != expected:
+            raise BundleError(f"the networks in {folder} answer {found}, expected {expected}; register the model anew")
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise BundleError(f"the networks in {folder} answer with no finite numbers; register the model anew")
 
-    def _interpret(self, probabilities: NDArray[np.float32]) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")
-        confidences = {self.card.labels[i]: float(probabilities[i]) for i in order}
-        given = tuple(label for label, value in confidences.items() if value >= self.card.thresholds[label])
-        return Prediction(confidences, given)
+
+def _highest_first(labels: Sequence[str], values: NDArray[np.floating]) -> dict[str, float]:
+    order = np.argsort(-values, kind="stable")
+    return {labels[i]: float(values[i]) for i in order}

@@ -15,6 +15,11 @@ from tasks.vision.images import RgbImage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+PADDING_COLOUR = (124, 116, 104)
+"""The ImageNet mean in 8 bits: padding is close to zero in the network's input."""
+
+Edges = NDArray[np.float32]
+"""K x 4: left, top, right, bottom of K boxes, in pixels from the upper left corner, half-open."""
 
 
 _Deviation = Annotated[FiniteFloat, Field(gt=0.0)]
@@ -30,9 +35,45 @@ class Resize(BaseModel, frozen=True, extra="forbid"):
 
     def apply(self, image: RgbImage) -> RgbImage:
         """Return height x width x 3, 8 bits."""
-        shrinks = image.shape[0] >= self.height and image.shape[1] >= self.width
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(image, (self.width, self.height), interpolation=interpolation), dtype=np.uint8)
+        return _stretch(image, self.width, self.height)
+
+
+class Letterbox(BaseModel, frozen=True, extra="forbid"):
+    """Fit the image into a square without distortion, anchored top-left, and pad the rest with one colour.
+
+    Pixel areas are averaged when the image shrinks, interpolated when it grows.
+    """
+
+    name: Literal["letterbox"] = "letterbox"
+    version: Literal[1] = 1
+    size: int = Field(ge=8, le=4096)
+
+    def apply(self, image: RgbImage) -> RgbImage:
+        """Return size x size x 3, 8 bits."""
+        height, width = image.shape[:2]
+        content_width, content_height = self.content_size(width, height)
+        padded = np.full((self.size, self.size, 3), PADDING_COLOUR, np.uint8)
+        padded[:content_height, :content_width] = _stretch(image, content_width, content_height)
+        return padded
+
+    def content_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height, in input pixels, that an image of `width` x `height` pixels takes; each >= 1."""
+        scale = self.size / max(width, height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def to_input(self, edges: Edges, width: int, height: int) -> Edges:
+        """Turn boxes in pixels of an image of `width` x `height` into boxes in pixels of the input."""
+        return np.asarray(edges / self._pixels_per_input_pixel(width, height), np.float32)
+
+    def to_image(self, edges: Edges, width: int, height: int) -> Edges:
+        """Turn boxes in pixels of the input, within the content, into boxes within an image of `width` x `height`."""
+        scaled = edges * self._pixels_per_input_pixel(width, height)
+        return np.asarray(np.minimum(scaled, (width, height) * 2), np.float32)
+
+    def _pixels_per_input_pixel(self, width: int, height: int) -> NDArray[np.float64]:
+        # Rounding the content to whole pixels makes the two directions differ a little.
+        content_width, content_height = self.content_size(width, height)
+        return np.array([width / content_width, height / content_height] * 2)
 
 
 class Normalise(BaseModel, frozen=True, extra="forbid"):
@@ -55,7 +96,8 @@ class Normalise(BaseModel, frozen=True, extra="forbid"):
         return batch
 
 
-Step = Annotated[Resize | Normalise, Field(discriminator="name")]
+Framing = Annotated[Resize | Letterbox, Field(discriminator="name")]
+"""How an image of any size becomes one of the input's size."""
 
 
 def standard_steps(input_size: int) -> tuple[Resize, Normalise]:
@@ -63,7 +105,18 @@ def standard_steps(input_size: int) -> tuple[Resize, Normalise]:
     return Resize(width=input_size, height=input_size), Normalise()
 
 
-def prepare_batch(images: list[RgbImage], steps: tuple[Resize, Normalise]) -> NDArray[np.float32]:
+def detection_steps(input_size: int) -> tuple[Letterbox, Normalise]:
+    """Return the steps of a detector with a square input of `input_size` pixels."""
+    return Letterbox(size=input_size), Normalise()
+
+
+def prepare_batch(images: list[RgbImage], steps: tuple[Resize | Letterbox, Normalise]) -> NDArray[np.float32]:
     """Apply all steps to decoded images; returns N x 3 x height x width."""
-    resize, normalise = steps
-    return normalise.apply_to_batch(np.stack([resize.apply(image) for image in images]))
+    framing, normalise = steps
+    return normalise.apply_to_batch(np.stack([framing.apply(image) for image in images]))
+
+
+def _stretch(image: RgbImage, width: int, height: int) -> RgbImage:
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)

@@ -21,10 +21,11 @@ def predict_entries(
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     predictions: list[ImagePrediction] = []
+    join = _with_boxes if predictor.card.task == "detection" else _joined
     for start in range(0, len(entries), BATCH_SIZE):
         batch = entries[start : start + BATCH_SIZE]
         answers = predictor.predict_bytes([read_image_bytes(root, entry) for entry in batch])
-        predictions += [_joined(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
+        predictions += [join(entry, answer) for entry, answer in zip(batch, answers, strict=True)]
         report(len(predictions), len(entries))
     return predictions
 
@@ -36,7 +37,8 @@ def confidence_matrix(predictions: Iterable[ImagePrediction], labels: Sequence[s
 
 def write_predictions(path: Path, predictions: Iterable[ImagePrediction]) -> None:
     """Write one prediction per line, as `read_predictions` reads them."""
-    path.write_text("".join(f"{prediction.model_dump_json()}\n" for prediction in predictions), encoding="utf-8")
+    lines = (prediction.model_dump_json(exclude_none=True) for prediction in predictions)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _joined(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
@@ -47,3 +49,8 @@ def _joined(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
         confidences=answer.confidences,
         given=answer.labels,
     )
+
+
+def _with_boxes(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
+    boxes = {"true_boxes": entry.truth.boxes or (), "boxes": answer.boxes}
+    return _joined(entry, answer).model_copy(update=boxes)

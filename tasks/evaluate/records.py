@@ -6,7 +6,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.matching import match_boxes
 from tasks.stores.content import StageRecord
+from tasks.vision.boxes import BoundingBox, DetectedBox
 
 PREDICTIONS_FILE = "predictions.jsonl"
 SUMMARY_FILE = "EvaluationResultSummary.json"
@@ -17,22 +20,26 @@ FIGURES_FOLDER = "figures"
 class GateVerdict(BaseModel, frozen=True, extra="forbid"):
     """Whether the figures reach the limits; a reason is a sentence per limit that was missed.
 
-    `judged_on` names, per label, which figures were judged: `test` or `cross-validation`.
+    `judged_on` names, per label, which figures were judged: `test` or `cross-validation`, or `too few boxes` when a
+    detector's label was not judged by itself. `macro_f1` is the figure of a classifier, `map_50` that of a detector;
+    None when there was nothing to judge.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     judged_on: dict[str, str]
-    macro_f1: float
+    macro_f1: float | None = None
+    map_50: float | None = None
 
 
-NOT_JUDGED = GateVerdict(passed=False, reasons=("the gate was not judged",), judged_on={}, macro_f1=0.0)
+NOT_JUDGED = GateVerdict(passed=False, reasons=("the gate was not judged",), judged_on={})
 
 
 class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     """One test image with its truth and the model's answer.
 
-    `confidences` holds all labels, highest first; `given` those at or above their thresholds.
+    `confidences` holds all labels, highest first; `given` those at or above their thresholds. A detector's answer has
+    boxes besides: `true_boxes` in the order of the manifest, `boxes` the surest first; both are None for a classifier.
     """
 
     source_ref: str
@@ -40,6 +47,8 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     truth: tuple[str, ...]
     confidences: dict[str, float]
     given: tuple[str, ...]
+    true_boxes: tuple[BoundingBox, ...] | None = None
+    boxes: tuple[DetectedBox, ...] | None = None
 
     @property
     def top_label(self) -> str:
@@ -47,9 +56,20 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
         return next(iter(self.confidences))
 
     @property
+    def given_boxes(self) -> tuple[DetectedBox, ...]:
+        """The boxes that reach their label's threshold, the surest first."""
+        return tuple(box for box in self.boxes or () if box.is_given)
+
+    @property
     def is_correct(self) -> bool:
-        """Whether the top label is true."""
-        return self.top_label in self.truth
+        """Whether the top label is true; of a detector, whether its given boxes are the true ones, none more or less.
+
+        A given box is a true one when label and place agree, the latter as `tasks/metrics/matching.py` has it.
+        """
+        if self.boxes is None:
+            return self.top_label in self.truth
+        matches = match_boxes(self.true_boxes or (), self.given_boxes)
+        return None not in matches.truth_of and None not in matches.found_of
 
 
 class Evaluation(StageRecord, frozen=True):
@@ -62,7 +82,7 @@ class Evaluation(StageRecord, frozen=True):
     """
 
     entry_path: str = ""
-    metrics: ClassificationMetrics
+    metrics: ClassificationMetrics | DetectionMetrics
     gate: GateVerdict = NOT_JUDGED
 
     @property

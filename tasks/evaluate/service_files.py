@@ -1,36 +1,42 @@
-"""Evaluation files in the managed service's shape: the summary, and the snapshot of every test image.
+"""Evaluation files in the managed service's shape: what the summary and the snapshot of both tasks share.
 
 Follows the worked example rather than the reference page where they differ (fields of the aggregate stand directly
 under `AggregatedEvaluationResults`). Counts taken from the snapshot give the summary's figures exactly.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from tasks.annotations.dates import UNDATED
-from tasks.evaluate.records import ImagePrediction
-from tasks.ground_truth.manifests import CLASSIFICATION_TYPE
 from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
 
 TRAINING_ATTRIBUTE = "rekognition-custom-labels-training"
 EVALUATION_ATTRIBUTE = "rekognition-custom-labels-evaluation"
+DETAILS_KEY = f"{EVALUATION_ATTRIBUTE}-details"
+Outcome = Literal["true-positive", "false-positive", "false-negative"]
 
 
-def evaluation_summary(
-    metrics: ClassificationMetrics,
-    confusion: np.ndarray[Any, np.dtype[np.int64]],
+def summary_file(
+    metrics: ClassificationMetrics | DetectionMetrics,
+    aggregate: Mapping[str, Any],
+    images_by_label: Mapping[str, int],
     labels: Sequence[str],
     training_images: int,
+    testing_images: int,
     version_arn: str,
 ) -> dict[str, Any]:
     """Return the summary file's content; labels sorted by F1, highest first.
 
-    A cell of the confusion matrix is a share of the ground-truth label's images; cells of 0 are left out, as the
-    service does.
+    Args:
+        metrics: the figures.
+        aggregate: what the task's aggregate holds besides precision, recall and F1.
+        images_by_label: number of test images that carry each label.
+        labels: the model's, in its order.
+        training_images: number of images that the model learned from.
+        testing_images: number of test images.
+        version_arn: names the model.
     """
-    rows = confusion.sum(axis=1)
     by_f1 = sorted(metrics.per_label.items(), key=lambda item: (-item[1].f1, item[0]))
     return {
         "Version": 1,
@@ -39,23 +45,18 @@ def evaluation_summary(
             "EvaluationEndTimestamp": UNDATED,
             "Labels": list(labels),
             "NumberOfTrainingImages": training_images,
-            "NumberOfTestingImages": int(rows.sum()),
+            "NumberOfTestingImages": testing_images,
         },
         "AggregatedEvaluationResults": {
             "Precision": metrics.macro_precision,
             "Recall": metrics.macro_recall,
             "F1Score": metrics.macro_f1,
-            "ConfusionMatrix": [
-                {"GroundTruthLabel": truth, "PredictedLabel": guess, "Value": float(confusion[i, j] / rows[i])}
-                for i, truth in enumerate(labels)
-                for j, guess in enumerate(labels)
-                if confusion[i, j]
-            ],
+            **aggregate,
         },
         "LabelEvaluationResults": [
             {
                 "Label": label,
-                "NumberOfTestingImages": figures.support,
+                "NumberOfTestingImages": images_by_label[label],
                 "Metrics": {
                     "Threshold": figures.threshold,
                     "Precision": figures.precision,
@@ -68,42 +69,28 @@ def evaluation_summary(
     }
 
 
-def snapshot_line(prediction: ImagePrediction, class_ids: Mapping[str, int]) -> dict[str, Any]:
-    """Return one test image's line: its ground truth, and every label that is true or was given."""
-    line: dict[str, Any] = {"source-ref": prediction.source_ref}
-    for index, label in enumerate(prediction.truth):
-        name = f"{TRAINING_ATTRIBUTE}-{index}"
-        line[name] = class_ids[label]
-        line[f"{name}-metadata"] = _metadata(label, 1.0, "yes", f"{TRAINING_ATTRIBUTE}-job")
-    listed = [label for label in prediction.confidences if label in prediction.given or label in prediction.truth]
-    for index, label in enumerate(listed):
-        name = f"{EVALUATION_ATTRIBUTE}-{index}"
-        line[name] = class_ids[label]
-        metadata = _metadata(label, prediction.confidences[label], "no", f"{EVALUATION_ATTRIBUTE}-job")
-        metadata[f"{EVALUATION_ATTRIBUTE}-details"] = _details(label, prediction)
-        line[f"{name}-metadata"] = metadata
-    return line
+def truth_metadata(kind: str) -> dict[str, Any]:
+    """Return what the metadata of every ground-truth attribute says; `kind` is the attribute's type."""
+    return _metadata(kind, "yes", TRAINING_ATTRIBUTE)
 
 
-def _metadata(label: str, confidence: float, human: str, job: str) -> dict[str, Any]:
-    return {
-        "class-name": label,
-        "confidence": confidence,
-        "type": CLASSIFICATION_TYPE,
-        "job-name": job,
-        "human-annotated": human,
-        "creation-date": UNDATED,
-    }
+def answer_metadata(kind: str) -> dict[str, Any]:
+    """Return what the metadata of every predicted attribute says; `kind` is the attribute's type."""
+    return _metadata(kind, "no", EVALUATION_ATTRIBUTE)
 
 
-def _details(label: str, prediction: ImagePrediction) -> dict[str, Any]:
-    given, true = label in prediction.given, label in prediction.truth
+def outcome_details(outcome: Outcome) -> dict[str, Any]:
+    """Return how one answer turned out, in the service's words."""
     return {
         "version": 1,
-        "is-true-positive": given and true,
+        "is-true-positive": outcome == "true-positive",
         "is-true-negative": False,
-        "is-false-positive": given and not true,
-        "is-false-negative": true and not given,
-        "is-present-in-ground-truth": true,
+        "is-false-positive": outcome == "false-positive",
+        "is-false-negative": outcome == "false-negative",
+        "is-present-in-ground-truth": outcome != "false-positive",
         "ground-truth-labelling-jobs": [f"{TRAINING_ATTRIBUTE}-job"],
     }
+
+
+def _metadata(kind: str, human: str, attribute: str) -> dict[str, Any]:
+    return {"type": kind, "job-name": f"{attribute}-job", "human-annotated": human, "creation-date": UNDATED}

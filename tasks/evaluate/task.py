@@ -1,23 +1,48 @@
 """Evaluation, as Prefect runs it: the bundle answers the test images; figures, files and the gate's verdict."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from flows.config import GateConfig
 from tasks import engine
 from tasks.bundle.predictor import Predictor
-from tasks.evaluate.gate import judge
-from tasks.evaluate.predictions import confidence_matrix, predict_entries, write_predictions
-from tasks.evaluate.records import FIGURES_FOLDER, PREDICTIONS_FILE, SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
-from tasks.evaluate.service_files import evaluation_summary, snapshot_line
+from tasks.evaluate.answers import Answers, Measured
+from tasks.evaluate.classification import classifier_headline, evaluate_classifier
+from tasks.evaluate.detection import detector_headline, evaluate_detector
+from tasks.evaluate.gate import judge, judge_detection
+from tasks.evaluate.predictions import predict_entries, write_predictions
+from tasks.evaluate.records import (
+    FIGURES_FOLDER,
+    PREDICTIONS_FILE,
+    SNAPSHOT_FILE,
+    SUMMARY_FILE,
+    Evaluation,
+    GateVerdict,
+)
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
-from tasks.metrics.classification import confusion_matrix, measure, truths_of
+from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.train.records import TrainedModel
 
-STAGE_VERSION = "1"
+STAGE_VERSION = "2"
+EVALUATORS: Mapping[str, Callable[[Answers], Measured[ClassificationMetrics | DetectionMetrics]]] = {
+    "classification": evaluate_classifier,
+    "detection": evaluate_detector,
+}
+LIBRARIES = (
+    "scikit-learn",
+    "faster-coco-eval",
+    "matplotlib",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "numpy",
+)
 
 
 @engine.stage("evaluate model")
@@ -28,46 +53,60 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
         version=STAGE_VERSION,
         inputs={"bundle": model.bundle_digest, "manifest": manifest.manifest_digest, "training": model.key},
         config={},
-        libraries=("scikit-learn", "matplotlib", "onnxruntime", "opencv-python-headless", "pillow", "numpy"),
+        libraries=LIBRARIES,
     )
 
     def make(folder: Path) -> Evaluation:
-        # matplotlib and scikit-learn take seconds to load; a run that finds its figures does without.
-        from tasks.evaluate.figures import draw_figures, save_figures
-
-        predictor = Predictor.open(model.bundle_path, expected_digest=model.bundle_digest)
-        labels = predictor.card.labels
-        entries = list(read_manifest(manifest.manifest_path("test")))
-        with engine.progress("predict test images", "images") as report:
-            predictions = predict_entries(predictor, Path(manifest.roots["test"]), entries, report)
-        truths = truths_of([entry.truth.labels for entry in entries], labels)
-        confidences = confidence_matrix(predictions, labels)
-        metrics = measure(truths, confidences, labels, predictor.card.thresholds, model.cross_validated)
-        write_predictions(folder / PREDICTIONS_FILE, predictions)
-        save_figures(draw_figures(truths, confidences, labels, metrics), folder / FIGURES_FOLDER)
-        arn = f"keeneye:{manifest.dataset_name}:{model.bundle_digest[:32]}"
-        training_images = sum(manifest.images["train"].values())
-        summary = evaluation_summary(metrics, confusion_matrix(truths, confidences), labels, training_images, arn)
-        (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
-        class_ids = {label: index for index, label in enumerate(manifest.labels)}
-        lines = [json.dumps(snapshot_line(p, class_ids), ensure_ascii=False) for p in predictions]
-        (folder / SNAPSHOT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return Evaluation(metrics=metrics)
+        answers = _answers(manifest, model)
+        measured = EVALUATORS[manifest.task](answers)
+        _write(folder, answers, measured)
+        return Evaluation(metrics=measured.metrics)
 
     record, path = home.store.reuse_or_make(key, Evaluation, make)
-    verdict = judge(record.metrics, gate.min_macro_f1, gate.min_label_recall)
+    headline, verdict = _judged(record.metrics, gate)
     record = record.model_copy(update={"entry_path": str(path), "gate": verdict})
-    _tell(record)
+    _tell(record, headline)
     return record
 
 
-def _tell(record: Evaluation) -> None:
-    metrics, verdict = record.metrics, record.gate
-    rows = [{"label": label, **figures.model_dump()} for label, figures in metrics.per_label.items()]
-    engine.publish_table(
-        "metrics", rows, f"Test images: accuracy {metrics.accuracy:.3f}, macro-F1 {metrics.macro_f1:.3f}"
+def _answers(manifest: Manifest, model: TrainedModel) -> Answers:
+    predictor = Predictor.open(model.bundle_path, expected_digest=model.bundle_digest)
+    entries = list(read_manifest(manifest.manifest_path("test")))
+    with engine.progress("predict test images", "images") as report:
+        predictions = predict_entries(predictor, Path(manifest.roots["test"]), entries, report)
+    return Answers(
+        predictions=predictions,
+        sizes=[(entry.width, entry.height) for entry in entries],
+        labels=predictor.card.labels,
+        thresholds=predictor.card.thresholds,
+        class_ids={label: index for index, label in enumerate(manifest.labels)},
+        training_images=manifest.totals["train"],
+        version_arn=f"keeneye:{manifest.dataset_name}:{model.bundle_digest[:32]}",
+        cross_validated=model.cross_validated,
     )
+
+
+def _write(folder: Path, answers: Answers, measured: Measured[Any]) -> None:
+    from tasks.evaluate.shared_figures import save_figures
+
+    write_predictions(folder / PREDICTIONS_FILE, answers.predictions)
+    save_figures(measured.drawings, folder / FIGURES_FOLDER)
+    summary = json.dumps(measured.summary, indent=2, ensure_ascii=False)
+    (folder / SUMMARY_FILE).write_text(summary, encoding="utf-8")
+    lines = [json.dumps(line, ensure_ascii=False) for line in measured.snapshot]
+    (folder / SNAPSHOT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _judged(metrics: ClassificationMetrics | DetectionMetrics, gate: GateConfig) -> tuple[str, GateVerdict]:
+    if isinstance(metrics, DetectionMetrics):
+        return detector_headline(metrics), judge_detection(metrics, gate.min_map_50, gate.min_label_recall)
+    return classifier_headline(metrics), judge(metrics, gate.min_macro_f1, gate.min_label_recall)
+
+
+def _tell(record: Evaluation, headline: str) -> None:
+    rows = [{"label": label, **figures.model_dump()} for label, figures in record.metrics.per_label.items()]
+    engine.publish_table("metrics", rows, f"Test images: {headline}")
     log = engine.logger()
-    log.info("test images: accuracy %.3f, macro-F1 %.3f", metrics.accuracy, metrics.macro_f1)
-    for reason in verdict.reasons:
+    log.info("test images: %s", headline)
+    for reason in record.gate.reasons:
         log.warning("gate: %s", reason)

@@ -25,6 +25,8 @@ from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
 
 WARM_UP_IMAGES = 3
+MAX_BOX_SHIFT_PIXELS = 0.5
+EDGES = ("left", "top", "right", "bottom")
 
 
 class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
@@ -87,12 +89,19 @@ def judge(
     request: ProbeRequest,
 ) -> InferenceOutcome:
     """Compare what the registered model answers with what was measured at evaluation, and with the limits."""
-    right = [answer.top_label in before.truth for answer, before in zip(answers, evaluated, strict=True)]
+    pairs = list(zip(answers, evaluated, strict=True))
+    right = [_as_evaluated(answer, before).is_correct for answer, before in pairs]
     before_right = [before.is_correct for before in evaluated]
-    drift = max(_drift(answer, before) for answer, before in zip(answers, evaluated, strict=True))
+    drift = max(_drift(answer, before) for answer, before in pairs)
+    shift = max(_shift_pixels(answer, before) for answer, before in pairs)
     p50, p95 = (float(np.percentile(milliseconds, q)) for q in (50, 95))
     accuracy, expected = float(np.mean(right)), float(np.mean(before_right))
     reasons = []
+    if shift > MAX_BOX_SHIFT_PIXELS:
+        reasons.append(
+            f"inference test: an edge of a box lies {shift:.3g} pixels from where it was at the evaluation, more than "
+            f"{MAX_BOX_SHIFT_PIXELS:g}"
+        )
     if accuracy != expected:
         reasons.append(f"inference test: accuracy {accuracy:.3f} differs from the evaluation's {expected:.3f}")
     if drift > request.max_confidence_drift:
@@ -111,6 +120,7 @@ def judge(
         accuracy=accuracy,
         images=len(answers),
         max_confidence_drift=drift,
+        max_box_shift_pixels=shift,
         latency_ms_p50=round(p50, 3),
         latency_ms_p95=round(p95, 3),
     )
@@ -131,7 +141,22 @@ def _run(predictor: Predictor, root: Path, entries: Sequence[ImageEntry]) -> tup
 def _drift(answer: Prediction, before: ImagePrediction) -> float:
     if set(answer.confidences) != set(before.confidences) or not all(map(math.isfinite, answer.confidences.values())):
         return 1.0
-    return max(abs(value - before.confidences[label]) for label, value in answer.confidences.items())
+    differences = [abs(value - before.confidences[label]) for label, value in answer.confidences.items()]
+    expected = before.boxes or ()
+    if [box.label for box in answer.boxes] != [box.label for box in expected]:
+        return 1.0
+    return max([*differences, *(abs(a.confidence - b.confidence) for a, b in zip(answer.boxes, expected, strict=True))])
+
+
+def _shift_pixels(answer: Prediction, before: ImagePrediction) -> float:
+    # Boxes that are not the same ones are told as a drift of confidence.
+    pairs = zip(answer.boxes, before.boxes or (), strict=False)
+    return max((abs(getattr(a, edge) - getattr(b, edge)) for a, b in pairs for edge in EDGES), default=0.0)
+
+
+def _as_evaluated(answer: Prediction, before: ImagePrediction) -> ImagePrediction:
+    boxes = None if before.boxes is None else answer.boxes
+    return before.model_copy(update={"confidences": answer.confidences, "given": answer.labels, "boxes": boxes})
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -11,9 +11,11 @@ class InferenceOutcome(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         passed: whether every check held.
         reasons: a sentence per check that failed.
-        accuracy: share of test images whose top label is true; 0 when the model could not be run.
+        accuracy: share of test images that are right: of a classifier the top label is true, of a detector all boxes
+            are found and none is false; 0 when the model could not be run.
         images: number of test images predicted.
         max_confidence_drift: largest difference of a confidence from the one at evaluation.
+        max_box_shift_pixels: largest distance of a box's edge from where it was at evaluation (pixels of the image).
         latency_ms_p50: median time per image, decoding included, one image at a time (milliseconds).
         latency_ms_p95: 95th percentile of the same.
     """
@@ -23,6 +25,7 @@ class InferenceOutcome(BaseModel, frozen=True, extra="forbid"):
     accuracy: float = 0.0
     images: int = 0
     max_confidence_drift: float = 0.0
+    max_box_shift_pixels: float = 0.0
     latency_ms_p50: float = 0.0
     latency_ms_p95: float = 0.0
 

@@ -74,12 +74,13 @@ def truths_of(label_sets: Sequence[Sequence[str]], labels: Sequence[str]) -> Tru
     return truths
 
 
-def best_f1_threshold(truth: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
+def best_f1_threshold(truth: NDArray[np.bool_], confidence: NDArray[np.float64], positives: int | None = None) -> float:
     """Return the threshold with the best F1, in the middle of the widest gap that has it.
 
     Args:
         truth: N booleans.
         confidence: N floats, 0 to 1.
+        positives: how many there are to find; by default those among `truth`. Boxes may be missed altogether.
 
     Returns:
         A value in 0 to 1; 0.5 when no image carries the label, for then no threshold is better than another.
@@ -90,7 +91,7 @@ def best_f1_threshold(truth: NDArray[np.bool_], confidence: NDArray[np.float64])
     ranked, hits = confidence[order], np.cumsum(truth[order])
     # Predicting the k highest needs a threshold between the k-th confidence and the next one below.
     given = np.arange(1, len(ranked) + 1)
-    f1 = 2.0 * hits / (given + truth.sum())
+    f1 = 2.0 * hits / (given + (truth.sum() if positives is None else positives))
     below = np.append(ranked[1:], 0.0)
     gap = ranked - below
     f1[:-1][gap[:-1] <= 0.0] = -1.0  # the last place is cut at 0 if need be, which gives the label to all

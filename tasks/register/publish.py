@@ -1,10 +1,13 @@
 """What a training run leaves in MLflow: flat parameters and metrics, and the files a person looks for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
 
 MAX_PARAMETER_CHARACTERS = 500
 MAX_LABEL_CHARACTERS = 100
@@ -25,23 +28,23 @@ def flat_parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, st
     return flat
 
 
-def flat_metrics(metrics: ClassificationMetrics) -> dict[str, float]:
-    """Flatten a classifier's figures to MLflow's metric names, labels made safe."""
-    flat = {
-        "test.accuracy": metrics.accuracy,
-        "test.macro_precision": metrics.macro_precision,
-        "test.macro_recall": metrics.macro_recall,
-        "test.macro_f1": metrics.macro_f1,
-        "test.calibration_error": metrics.calibration_error,
-    }
+def flat_metrics(metrics: ClassificationMetrics | DetectionMetrics) -> dict[str, float]:
+    """Flatten a model's figures to MLflow's metric names, labels made safe.
+
+    Counts are left out, and so are figures that the test images do not give.
+    """
+    flat = {f"test.{name}": value for name, value in _figures(metrics)}
+    if isinstance(metrics, DetectionMetrics):
+        flat |= {f"test.map_{size}": value for size, value in metrics.map_by_size.items() if value is not None}
     if metrics.cross_validated:
-        flat["cross_validated.macro_f1"] = metrics.cross_validated.macro_f1
-        flat["cross_validated.macro_f1_std"] = metrics.cross_validated.macro_f1_std
-        flat["cross_validated.accuracy"] = metrics.cross_validated.accuracy
+        flat |= {f"cross_validated.{name}": value for name, value in _figures(metrics.cross_validated)}
     for label, figures in metrics.per_label.items():
-        for name in ("precision", "recall", "f1", "threshold"):
-            flat[f"label.{metric_name(label)}.{name}"] = getattr(figures, name)
+        flat |= {f"label.{metric_name(label)}.{name}": value for name, value in _figures(figures)}
     return flat
+
+
+def _figures(model: BaseModel) -> Iterator[tuple[str, float]]:
+    return ((name, value) for name, value in model if isinstance(value, float))
 
 
 def metric_name(label: str) -> str:

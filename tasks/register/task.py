@@ -19,7 +19,7 @@ from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
 from tasks.tracking.registry import DATASET_DIGEST_TAG, STAGING, STATUS_TAG, Registry, VersionInfo
-from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, Run, experiment_of, run_of_key
+from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, TRAINING_CURVES, Run, experiment_of, run_of_key
 from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -36,7 +36,7 @@ def register_version(
     known = Registry(home).version_of_key(name, run_key)
     with (
         home.lock(f"request-{run_key}"),
-        run_of_key(home, experiment_of(manifest.dataset_name), run_key, name) as run,
+        run_of_key(home, experiment_of(manifest.dataset_name), run_key, name, model.key) as run,
     ):
         run.tag(PREFECT_FLOW_RUN_TAG, engine.flow_run_id())
         if not run.is_logged:
@@ -105,16 +105,17 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
     tags = {
         DATASET_DIGEST_TAG: manifest.dataset_digest,
         "keeneye.bundle_digest": model.bundle_digest,
-        "keeneye.train_key": model.key,
     }
-    params = flat_parameters(settings) | {"dataset": manifest.dataset_name, "chosen.strength": str(model.strength)}
+    chosen = {f"chosen.{name}": str(value) for name, value in model.chosen.items()}
+    params = flat_parameters(settings) | {"dataset": manifest.dataset_name} | chosen
     run.log_figures(params, flat_metrics(evaluation.metrics), tags)
     run.log_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "config.yaml")
+    run.log_steps(model.history, TRAINING_CURVES)
     run.log_files(evaluation.figures_path, "figures")
     for name in (SUMMARY_FILE, SNAPSHOT_FILE):
         run.log_file(Path(evaluation.entry_path) / name, "evaluation")
     for split, images in manifest.images.items():
-        if images:
+        if manifest.totals[split]:
             run.log_file(manifest.manifest_path(split), "manifests")
             rows = [{"label": label, "images": count} for label, count in images.items()]
             run.log_dataset(manifest.dataset_name, manifest.dataset_digest, manifest.roots[split], rows, split)

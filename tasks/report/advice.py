@@ -5,11 +5,19 @@ A rule speaks only when the numbers carry it: a pattern needs several images, a 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import get_args
 
+from tasks.metrics.classification import ClassificationMetrics
 from tasks.report.advice_on_figures import calibration, fold_spread, gap_to_test, thresholds, unclear_answers
-from tasks.report.facts import Advice, Facts, HeldOutImage, Severity, count_images, enumerated, quoted
+from tasks.report.facts import Advice, Facts, HeldOutImage, count_images, enumerated, most_important_first, quoted
 from tasks.report.inputs import ReportInputs
+from tasks.report.shared_advice import (
+    IMAGES,
+    conflicting_copies,
+    confused_pairs,
+    few_things,
+    labels_spoken_of,
+    unusable_files,
+)
 
 SUSPECT_CONFIDENCE = 0.8
 """A model this sure of another label may be right about it."""
@@ -19,20 +27,15 @@ MIN_CONFIDENT_PRECISION = 0.8
 """Confident answers of a label are believed after this many were right, and if this share of them was."""
 MAX_SUSPECTS, MAX_SUSPECT_SHARE = 2, 0.25
 """More suspects of one label than both: the model does not know the label; its labelling need not be wrong."""
-HIGH_PAIR_SHARE = 0.2
-MAX_PAIRS = 3
-FEW_IMAGES = 20
 WEAK_SHARE = 0.5
 MIN_WEAK_IMAGES = 5
 LARGE_IMBALANCE = 10.0
-GOOD_F1 = 0.8
 
 
-def advise(inputs: ReportInputs) -> list[Advice]:
+def advise(inputs: ReportInputs[ClassificationMetrics]) -> list[Advice]:
     """Return all advice, most important first."""
     facts = Facts(inputs)
-    found = [advice for rule in _RULES for advice in rule(facts)]
-    return sorted(found, key=lambda advice: get_args(Severity).index(advice.severity))
+    return most_important_first(advice for rule in _RULES for advice in rule(facts))
 
 
 def _suspected_mislabels(facts: Facts) -> Iterator[Advice]:
@@ -70,56 +73,21 @@ def suspected_mislabels(facts: Facts) -> list[HeldOutImage]:
     return sorted(kept, key=lambda image: (-image.confidence, image.source_ref))
 
 
-def _conflicting_copies(facts: Facts) -> Iterator[Advice]:
-    refs = tuple(one.source_ref for one in facts.inputs.findings if one.code == "WARNING_CONFLICTING_LABELS")
-    if refs:
-        yield Advice(
-            "medium",
-            "The same image stands under different labels",
-            f"{len(refs)} files were left out because files with the same bytes carry different labels. Decide which "
-            "label is true, delete the other copies, and train again.",
-            refs,
-        )
-
-
 def _few_images(facts: Facts) -> Iterator[Advice]:
-    few = {label: count for label, count in facts.counts.items() if count < FEW_IMAGES}
-    if not few:
-        return
-    each = enumerated(f"{quoted(label)} {few[label]}" for label in sorted(few, key=lambda label: (few[label], label)))
-    fewest = max(min(few.values()), 1)
-    yield Advice(
-        "high" if any(_cross_validated_f1(facts.inputs, label) < GOOD_F1 for label in few) else "medium",
-        f"{'One label has' if len(few) == 1 else f'{len(few)} labels have'} fewer than {FEW_IMAGES} images",
-        f"Number of images: {each}. With {count_images(fewest)}, one more or less that is right moves a label's recall "
-        f"by {100 / fewest:.0f} points or more, so its figures are rough. Collect {FEW_IMAGES} or more per label, from "
-        "different parts, days and lots.",
-    )
+    crossed = facts.inputs.metrics.cross_validated
+    figures = crossed.per_label if crossed else facts.inputs.metrics.per_label
+    return few_things(facts.counts, lambda label: figures[label].f1, IMAGES)
 
 
 def _confused_pairs(facts: Facts) -> Iterator[Advice]:
-    pairs = list(facts.confused)
-    if not pairs:
-        return
-    ways = [way for a, b in pairs[:MAX_PAIRS] for way in ((a, b), (b, a)) if facts.mistakes[way]]
-    said = "; ".join(
-        f"{facts.mistakes[way]} of {count_images(facts.judged[way[0]])} of {quoted(way[0])} are taken for "
-        f"{quoted(way[1])}"
-        for way in sorted(ways, key=lambda way: (-facts.share(*way), way))
-    )
-    others = f", and {len(pairs) - 1} more pairs" if len(pairs) > 2 else ", and one more pair" * (len(pairs) - 1)
-    yield Advice(
-        "high" if facts.confused[pairs[0]] >= HIGH_PAIR_SHARE else "medium",
-        f"{quoted(pairs[0][0])} and {quoted(pairs[0][1])} are confused{others}",
-        f"On images that the model had not seen: {said}. Check that both labels of a pair follow one written rule and "
-        "that the difference can be seen at the size the network sees; then add images near the border between the "
-        "two. Where the difference does not matter, make them one label.",
-        tuple(image.source_ref for image in facts.images if not image.is_right and (image.label, image.top) in ways),
-    )
+    def images_of(ways: Sequence[tuple[str, str]]) -> Iterator[str]:
+        return (i.source_ref for i in facts.images if not i.is_right and (i.label, i.top) in ways)
+
+    return confused_pairs(facts.confusions, IMAGES, images_of)
 
 
 def _weak_labels(facts: Facts) -> Iterator[Advice]:
-    covered = {label for pair in list(facts.confused)[:MAX_PAIRS] for label in pair}
+    covered = labels_spoken_of(facts.confusions)
     weak = []
     for label in facts.inputs.labels:
         missed = sum(count for (truth, _), count in facts.mistakes.items() if truth == label)
@@ -162,17 +130,6 @@ def _majority(facts: Facts) -> Iterator[Advice]:
         )
 
 
-def _unusable_files(facts: Facts) -> Iterator[Advice]:
-    refs = tuple(sorted({one.source_ref for one in facts.inputs.findings if one.severity == "error"}))
-    if refs:
-        yield Advice(
-            "low",
-            f"{len(refs)} {'file' if len(refs) == 1 else 'files'} could not be used",
-            "They were left out of training and test; the findings say what is wrong with each. Repair or remove them.",
-            refs,
-        )
-
-
 _RULES: Sequence[Callable[[Facts], Iterable[Advice]]] = (
     _suspected_mislabels,
     _majority,
@@ -180,16 +137,10 @@ _RULES: Sequence[Callable[[Facts], Iterable[Advice]]] = (
     _confused_pairs,
     _weak_labels,
     _few_images,
-    _conflicting_copies,
+    conflicting_copies,
     thresholds,
     fold_spread,
     unclear_answers,
     calibration,
-    _unusable_files,
+    unusable_files,
 )
-
-
-def _cross_validated_f1(inputs: ReportInputs, label: str) -> float:
-    crossed = inputs.metrics.cross_validated
-    figures = crossed.per_label if crossed else inputs.metrics.per_label
-    return figures[label].f1

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.report.facts import Advice, Facts, HeldOutImage, count_images, quoted
+from tasks.report.shared_advice import IMAGES, Spread, wide_spread
 
 LOW_PRECISION, HIGH_RECALL = 0.8, 0.8
 WANTED_PRECISION, WANTED_RECALL = 0.9, 0.5
 MIN_THRESHOLD_IMAGES = 10
-LARGE_SPREAD = 0.1
-MIN_SPREAD_FOLDS = 3
 LARGE_GAP = 0.05
 MAX_CHANCE = 0.01
 """A difference that chance makes more often than this is not spoken of."""
@@ -106,17 +105,10 @@ def stricter_threshold(
 def fold_spread(facts: Facts) -> Iterator[Advice]:
     """Tell when the folds differ much."""
     crossed = facts.inputs.metrics.cross_validated
-    if not crossed or crossed.folds < MIN_SPREAD_FOLDS or crossed.macro_f1_std < LARGE_SPREAD:
-        return
-    label, figures = min(crossed.per_label.items(), key=lambda item: (item[1].support, item[0]))
-    yield Advice(
-        "medium",
-        "The folds differ much",
-        f"Macro-F1 is {crossed.macro_f1:.3f} with a standard deviation of {crossed.macro_f1_std:.3f} over "
-        f"{crossed.folds} folds: how good the model is depends on which images it learned from. The rarest label, "
-        f"{quoted(label)}, has about {figures.support / crossed.folds:.1f} images in a fold: the fewer, the more of "
-        "the difference is chance. More images of the rare labels make the figures, and the model, steadier.",
-    )
+    if not crossed:
+        return iter(())
+    spread = Spread("Macro-F1", crossed.macro_f1, crossed.macro_f1_std, crossed.folds, crossed.per_label)
+    return wide_spread(spread, IMAGES)
 
 
 def calibration(facts: Facts) -> Iterator[Advice]:

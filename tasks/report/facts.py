@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Generic, Literal, get_args
 
-from tasks.report.inputs import ReportInputs
+from tasks.metrics.classification import ClassificationMetrics
+from tasks.report.inputs import MetricsT, ReportInputs
 
 Severity = Literal["high", "medium", "low"]
 
@@ -62,18 +63,48 @@ class HeldOutImage:
         return self.top in self.truth
 
 
-def held_out_images(inputs: ReportInputs) -> list[HeldOutImage]:
+def held_out_images(inputs: ReportInputs[ClassificationMetrics]) -> list[HeldOutImage]:
     """Return the cross-validated and the test images."""
     crossed = [HeldOutImage(one.source_ref, (one.label,), one.confidences, False) for one in inputs.out_of_fold]
     tested = [HeldOutImage(one.source_ref, one.truth, one.confidences, True) for one in inputs.predictions]
     return crossed + tested
 
 
-class Facts:
-    """What several rules need, computed once."""
+@dataclass(frozen=True, slots=True)
+class Confusions:
+    """Things (images or boxes) per true label, and per true label and the wrong one they were taken for."""
 
-    def __init__(self, inputs: ReportInputs) -> None:
+    judged: Counter[str]
+    mistakes: Counter[tuple[str, str]]
+
+    @property
+    def pairs(self) -> dict[tuple[str, str], float]:
+        """Pairs of labels that are taken for each other, with the larger share of one taken for the other."""
+        pairs = sorted({(min(pair), max(pair)) for pair in self.mistakes})
+        shares = {pair: max(self.share(*pair), self.share(*reversed(pair))) for pair in pairs}
+        return {
+            (a, b): share
+            for (a, b), share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+            if share >= MIN_PAIR_SHARE and self.mistakes[a, b] + self.mistakes[b, a] >= MIN_PAIR_MISTAKES
+        }
+
+    def share(self, truth: str, answer: str) -> float:
+        """Share of a label's things that are taken for another label."""
+        return self.mistakes[truth, answer] / self.judged[truth] if self.judged[truth] else 0.0
+
+
+class RunFacts(Generic[MetricsT]):
+    """What rules for models of every task need."""
+
+    def __init__(self, inputs: ReportInputs[MetricsT]) -> None:
         self.inputs = inputs
+
+
+class Facts(RunFacts[ClassificationMetrics]):
+    """What several rules need of a classifier, computed once."""
+
+    def __init__(self, inputs: ReportInputs[ClassificationMetrics]) -> None:
+        super().__init__(inputs)
         self.images = held_out_images(inputs)
         self.crossed = [image for image in self.images if not image.tested]
         self.tested = [image for image in self.images if image.tested]
@@ -97,19 +128,14 @@ class Facts:
         return Counter((image.label, image.top) for image in self.images if not image.is_right)
 
     @cached_property
-    def confused(self) -> dict[tuple[str, str], float]:
-        """Pairs of labels that are taken for each other, with the larger share of one taken for the other."""
-        pairs = sorted({(min(pair), max(pair)) for pair in self.mistakes})
-        shares = {pair: max(self.share(*pair), self.share(*reversed(pair))) for pair in pairs}
-        return {
-            (a, b): share
-            for (a, b), share in sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-            if share >= MIN_PAIR_SHARE and self.mistakes[a, b] + self.mistakes[b, a] >= MIN_PAIR_MISTAKES
-        }
+    def confusions(self) -> Confusions:
+        """Held-out images taken for another label."""
+        return Confusions(self.judged, self.mistakes)
 
-    def share(self, truth: str, answer: str) -> float:
-        """Share of a label's images that are taken for another label."""
-        return self.mistakes[truth, answer] / self.judged[truth] if self.judged[truth] else 0.0
+
+def most_important_first(advice: Iterable[Advice]) -> list[Advice]:
+    """Return advice by severity, otherwise in the order given."""
+    return sorted(advice, key=lambda one: get_args(Severity).index(one.severity))
 
 
 def count_images(count: int) -> str:

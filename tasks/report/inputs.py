@@ -1,14 +1,19 @@
 """All that a report shows, gathered: the report reads nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, Literal, TypeVar
 
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
 from tasks.evaluate.records import GateVerdict, ImagePrediction
 from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.detection import DetectionMetrics
+
+MetricsT = TypeVar("MetricsT", bound=ClassificationMetrics | DetectionMetrics)
+Task = Literal["classification", "detection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +26,11 @@ class OutOfFoldPrediction:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportInputs:
+class ReportInputs(Generic[MetricsT]):
     """One training run, as its report needs it.
 
     Attributes:
+        task: what the model does; it tells of which kind the metrics are.
         model_name: registered model.
         model_version: its version.
         status: `staged`, `registered` or `rejected`.
@@ -33,20 +39,25 @@ class ReportInputs:
         gate: the gate's verdict.
         inference: the inference test's outcome.
         predictions: every test image's prediction.
-        out_of_fold: every cross-validated image's prediction (train and validation splits).
+        out_of_fold: every cross-validated image's prediction (train and validation splits); a detector has none.
         entries: the images of each split.
         roots: per split, the folder to which references are relative.
         findings: what was found wrong at ingest.
-        figures_path: folder with NAME.svg and NAME.png of confusion_matrix, per_label, precision_recall, roc,
-            calibration.
+        figures_path: folder with NAME.svg and NAME.png of the figures that `wording.py` names for the task.
         provenance: what made this model (name to value), in the order to show.
+        input_size: side of the square the network sees (pixels).
+        chosen: what training settled on (name to value); `best_epoch` is the epoch that was kept.
+        history: per epoch its figures by name: `epoch`, `loss` and its parts `classification_loss`, `box_loss` and
+            `centreness_loss`, `validation_map_50` where there is a validation split, `learning_rate`, `seconds`;
+            empty for a model that is not trained in epochs.
     """
 
+    task: Task
     model_name: str
     model_version: str
     status: str
     labels: Sequence[str]
-    metrics: ClassificationMetrics
+    metrics: MetricsT
     gate: GateVerdict
     inference: InferenceOutcome
     predictions: Sequence[ImagePrediction]
@@ -56,3 +67,6 @@ class ReportInputs:
     findings: Sequence[Finding]
     figures_path: Path
     provenance: Mapping[str, str]
+    input_size: int
+    chosen: Mapping[str, str | int | float] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()

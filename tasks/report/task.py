@@ -1,9 +1,11 @@
 """The reports, as Prefect runs them: gather what the stages left, render HTML pages, leave them for people."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Any
 
 from flows.config import DataConfig, MaskConfig
 from tasks import engine
@@ -19,7 +21,7 @@ from tasks.report.data_inputs import DataReportInputs
 from tasks.report.data_render import render_data_report
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
 from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport, WrittenReport
-from tasks.report.render import render_report
+from tasks.report.render import VIEWS, render_report
 from tasks.stores.content import StageKey, write_atomically
 from tasks.stores.home import Home
 from tasks.tracking.runs import log_data_report, log_report
@@ -29,7 +31,19 @@ from tasks.vision.masks import MaskOptions
 DATA_REPORT_VERSION = "1"
 SHEETS_IN_ARTIFACT = 8
 SHEET_WIDTH_PIXELS = 900
-LIBRARIES = ("torch", "timm", "onnxruntime", "scikit-learn", "opencv-python-headless", "pillow", "prefect", "mlflow")
+CHOSEN_IN_WORDS = {"strength": "Regularisation strength"}
+"""Names of what training chose that do not speak for themselves."""
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnxruntime",
+    "scikit-learn",
+    "opencv-python-headless",
+    "pillow",
+    "prefect",
+    "mlflow",
+)
 
 
 @engine.stage("write data report")
@@ -93,7 +107,8 @@ def write_report(
     described: DataReport,
 ) -> WrittenReport:
     """Write the HTML report of a run and attach it, with the data report, to the MLflow run."""
-    inputs = ReportInputs(
+    inputs: ReportInputs[Any] = ReportInputs(
+        task=manifest.task,
         model_name=version.model_name,
         model_version=version.model_version,
         status=version.status,
@@ -108,6 +123,9 @@ def write_report(
         findings=read_all_findings(images, manifest),
         figures_path=evaluation.figures_path,
         provenance=_provenance(images, manifest, model, version),
+        input_size=model.input_size,
+        chosen=model.chosen,
+        history=model.history,
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"
     write_atomically(path, render_report(inputs))
@@ -141,10 +159,18 @@ def _data_summary(images: IngestedImages, manifest: Manifest, record: DataReport
         f"- report `{record.report_path}`",
     ]
     sheets = sorted(record.pictures_path.iterdir())[:SHEETS_IN_ARTIFACT]
-    return "\n".join([*lines, "", *(f"![{sheet.stem}]({sheet_uri(sheet, SHEET_WIDTH_PIXELS)})\n" for sheet in sheets)])
+    return _with_pictures(lines, ((sheet.stem, sheet_uri(sheet, SHEET_WIDTH_PIXELS)) for sheet in sheets))
+
+
+def _with_pictures(lines: Sequence[str], pictures: Iterable[tuple[str, str]]) -> str:
+    # File names may hold what Markdown takes for its own.
+    named = ((re.sub(r"[^\w ,.:/-]", "_", title), uri) for title, uri in pictures)
+    return "\n".join([*lines, "", *(f"![{title}]({uri})\n" for title, uri in named)])
 
 
 def _out_of_fold(path: Path) -> list[OutOfFoldPrediction]:
+    if not path.is_file():
+        return []
     lines = path.read_text(encoding="utf-8").splitlines()
     return [OutOfFoldPrediction(**json.loads(line)) for line in lines]
 
@@ -163,23 +189,30 @@ def _provenance(
         "Run key": version.run_key,
         "Input size": f"{model.input_size} pixels square",
         "Seed": str(model.seed),
-        "Regularisation strength": f"{model.strength:g}",
+        **{
+            _in_words(name): f"{value:g}" if isinstance(value, float) else str(value)
+            for name, value in model.chosen.items()
+        },
         "Difference of bundle and trained model": f"{model.parity_difference:.1e}",
         "Keeneye": installed_version("keeneye"),
         **{library: installed_version(library) for library in LIBRARIES},
     }
 
 
-def _summary(inputs: ReportInputs, path: Path, mlflow_run_id: str) -> str:
-    metrics, estimate = inputs.metrics, inputs.metrics.cross_validated
+def _in_words(name: str) -> str:
+    return CHOSEN_IN_WORDS.get(name, name.replace("_", " ").capitalize())
+
+
+def _summary(inputs: ReportInputs[Any], path: Path, mlflow_run_id: str) -> str:
+    view = VIEWS[inputs.task]
+    reasons = (*inputs.gate.reasons, *inputs.inference.reasons)
     lines = [
         f"# {inputs.model_name} version {inputs.model_version}: {inputs.status}",
-        f"- accuracy {metrics.accuracy:.3f}, macro-F1 {metrics.macro_f1:.3f} on {len(inputs.predictions)} test images",
+        *(f"- {line}" for line in view.headline(inputs)),
         f"- inference test {'passed' if inputs.inference.passed else 'failed'}",
         f"- MLflow run `{mlflow_run_id}`",
         f"- report `{path}`",
+        *(f"- rejected: {reason}" for reason in reasons),
     ]
-    if estimate:
-        lines.insert(2, f"- cross-validated macro-F1 {estimate.macro_f1:.3f} ± {estimate.macro_f1_std:.3f}")
-    reasons = (*inputs.gate.reasons, *inputs.inference.reasons)
-    return "\n".join([*lines, *(f"- rejected: {reason}" for reason in reasons)])
+    pictures = list(view.pictures(inputs))
+    return _with_pictures(lines, pictures) if pictures else "\n".join(lines)

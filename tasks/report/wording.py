@@ -23,7 +23,7 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
 
 SEVERITIES = {"high": "Important", "medium": "Worth doing", "low": "For information"}
 
-FIGURES = (
+CLASSIFICATION_FIGURES = (
     (
         "confusion_matrix",
         "Confusion matrix",
@@ -52,7 +52,39 @@ FIGURES = (
         "calibration",
         "Calibration",
         "On the dashed line a confidence of 0.8 is right 8 times in 10; below it confidences promise too much, above "
-        "it too little. Expected calibration error: {calibration_error} (0 is best).",
+        "it too little. Expected calibration error: {metrics.calibration_error:.3f} (0 is best).",
+    ),
+)
+DETECTION_FIGURES = (
+    (
+        "confusion_matrix",
+        "Confusion matrix",
+        "Each row holds the true boxes of one label, each column the boxes given one: numbers on the diagonal are "
+        "right. The last column holds boxes that were missed, the last row boxes given where nothing is.",
+    ),
+    (
+        "per_label",
+        "Figures per label",
+        "Long bars are good; where the mark (cross-validated) lies far from the bar (test), few test boxes make the "
+        "bar uncertain.",
+    ),
+    (
+        "precision_recall",
+        "Precision and recall",
+        "Moving right, the threshold falls: more of the label's boxes are found (recall), and more false alarms with "
+        "them (precision falls); the area under the line is the label's AP50, a line that stays at the top is good.",
+    ),
+    (
+        "size",
+        "Average precision by box size",
+        "Small boxes have less than 32 by 32 pixels of the image, large ones 96 by 96 or more. Where small ones fare "
+        "much worse, a larger input size may help.",
+    ),
+    (
+        "places",
+        "Where boxes lie",
+        "The test images laid over each other, as if all had one size. True boxes that are missed in one region only, "
+        "or false alarms that gather in one, point to something that region has: an edge, a reflection, a label.",
     ),
 )
 """Name of the file, title, how to read it."""

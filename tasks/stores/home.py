@@ -1,7 +1,10 @@
 """Where one Keeneye keeps its things on this machine: a folder, and the addresses of MLflow."""
 
 import fcntl
+import math
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ HOME_VARIABLE = "KEENEYE_HOME"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 DEFAULT_HOME = ".keeneye"
+ABANDONED_DAYS = 14
+"""A checkpoint renews its folder's date, so this is counted from the last epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,19 @@ class Home:
         return ContentStore(self.root / "store")
 
     @property
+    def work_path(self) -> Path:
+        """What long trainings go on from after a kill; each removes its own folder when it is done."""
+        return self.root / "work"
+
+    def sweep_work(self) -> list[str]:
+        """Remove what trainings left that nobody went on with for `ABANDONED_DAYS`; return the removed names."""
+        oldest = time.time() - ABANDONED_DAYS * 86_400
+        abandoned = [folder for folder in sorted(self.work_path.glob("*")) if _changed(folder) < oldest]
+        for folder in abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
+        return [folder.name for folder in abandoned]
+
+    @property
     def catalogue(self) -> DatasetCatalogue:
         """Dataset versions."""
         return DatasetCatalogue(self.root / "datasets")
@@ -70,6 +88,13 @@ class Home:
     def ground_truth_path(self) -> Path:
         """Where ground truth is written when no folder is named, one folder per dataset."""
         return self.root / "ground-truth"
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # its training has ended meanwhile
+        return math.inf
 
 
 def _absolute(uri: str) -> str:

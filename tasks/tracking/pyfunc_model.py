@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.bundle.predictor import Prediction, Predictor
+from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import RgbImage, decode_rgb
 
 
@@ -27,10 +28,13 @@ class ImageModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow shi
 
         Returns:
             One row per image: `label` (highest confidence), `confidence` (0 to 1), `labels` (those that reach their
-            threshold) and `confidences` (label to confidence, all labels).
+            threshold) and `confidences` (label to confidence, all labels). A detector adds `boxes`: those that reach
+            their label's threshold, the surest first, as `label`, `confidence`, `left`, `top`, `width`, `height`
+            (pixels of the image).
         """
         predictions = self._predictor.predict([_decoded(image) for image in model_input["image"]])
-        return pd.DataFrame([_row(prediction) for prediction in predictions])
+        row = _row_with_boxes if self._predictor.card.task == "detection" else _row
+        return pd.DataFrame([row(prediction) for prediction in predictions])
 
 
 def _decoded(image: bytes | RgbImage) -> RgbImage:
@@ -50,6 +54,21 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "confidence": prediction.confidences[prediction.top_label],
         "labels": list(prediction.labels),
         "confidences": prediction.confidences,
+    }
+
+
+def _row_with_boxes(prediction: Prediction) -> dict[str, Any]:
+    return {**_row(prediction), "boxes": [_box(box) for box in prediction.boxes if box.is_given]}
+
+
+def _box(box: DetectedBox) -> dict[str, str | float]:
+    return {
+        "label": box.label,
+        "confidence": box.confidence,
+        "left": box.left,
+        "top": box.top,
+        "width": box.width,
+        "height": box.height,
     }
 
 

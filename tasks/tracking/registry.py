@@ -15,10 +15,10 @@ from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.models.model import ModelInfo
-from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
+from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, Property, Schema
 
 import tasks
-from tasks.bundle.format import bundle_digest
+from tasks.bundle.format import Task, bundle_digest, read_model_card
 from tasks.errors import RegistryError
 from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
@@ -36,16 +36,17 @@ MAX_TAG_CHARACTERS = 5000
 _SERVING_CODE = ("__init__.py", "errors.py", "bundle", "vision")
 """What the predictor needs of the package `tasks`, and all that travels with a model for third parties."""
 _SERVING_LIBRARIES = ("numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydantic")
-_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.binary, "image")]),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "label"),
-            ColSpec(DataType.double, "confidence"),
-            ColSpec(Array(DataType.string), "labels"),
-            ColSpec(Map(DataType.double), "confidences"),
-        ]
-    ),
+_ANSWER = (
+    ColSpec(DataType.string, "label"),
+    ColSpec(DataType.double, "confidence"),
+    ColSpec(Array(DataType.string), "labels"),
+    ColSpec(Map(DataType.double), "confidences"),
+)
+_BOX = Object(
+    [
+        Property("label", DataType.string),
+        *(Property(figure, DataType.double) for figure in ("confidence", "left", "top", "width", "height")),
+    ]
 )
 
 
@@ -80,6 +81,20 @@ class Registry:
         """
         with answered(self._home):
             return self._info(self._client.get_model_version(name, version))
+
+    def resolve(self, model_uri: str) -> VersionInfo:
+        """Return the version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means now.
+
+        Raises:
+            RegistryError: when there is none.
+        """
+        address = model_uri.removeprefix("models:/")
+        name, separator, alias = address.partition("@")
+        with answered(self._home):
+            if separator:
+                return self._info(self._client.get_model_version_by_alias(name, alias))
+            name, _, number = address.rpartition("/")
+            return self._info(self._client.get_model_version(name, number))
 
     def version_of_key(self, name: str, run_key: str) -> VersionInfo | None:
         """Return the version that a run key has registered, or None."""
@@ -174,7 +189,7 @@ class Registry:
                         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
                         artifacts={BUNDLE_ARTIFACT: str(staged)},
                         code_paths=[str(_serving_code(Path(scratch)))],
-                        signature=_SIGNATURE,
+                        signature=_signature(read_model_card(bundle).task),
                         input_example=pd.DataFrame({"image": [example]}),
                         pip_requirements=[f"{name}=={installed_version(name)}" for name in _SERVING_LIBRARIES],
                     ).result()
@@ -183,6 +198,11 @@ class Registry:
         aliases = self._client.get_registered_model(found.name).aliases
         mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
         return VersionInfo(found.name, str(found.version), found.run_id, dict(found.tags), mine)
+
+
+def _signature(task: Task) -> ModelSignature:
+    boxes = (ColSpec(Array(_BOX), "boxes"),) if task == "detection" else ()
+    return ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema([*_ANSWER, *boxes]))
 
 
 def _serving_code(scratch: Path) -> Path:

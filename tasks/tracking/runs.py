@@ -17,9 +17,14 @@ from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
 
 RUN_KEY_TAG = "keeneye.run_key"
+TRAIN_KEY_TAG = "keeneye.train_key"
 LOGGED_TAG = "keeneye.logged"
+TRAINING_CURVES = "training"
+"""Group of the metrics that training makes epoch by epoch."""
 PREFECT_FLOW_RUN_TAG = "prefect.flow_run_id"
 EMBEDDED_SCHEME = "sqlite"
+MAX_BATCH_METRICS = 1000
+"""MLflow takes no more in one call."""
 
 
 def experiment_of(dataset_name: str) -> str:
@@ -52,6 +57,21 @@ class Run:
                 tags=[RunTag(name, value) for name, value in tags.items()],
             )
 
+    def log_steps(self, rows: Sequence[Mapping[str, float]], prefix: str) -> None:
+        """Log curves: a row of figures per step, with its `epoch` and the `time` it was made (seconds since 1970).
+
+        A row that was logged before is not logged twice.
+        """
+        metrics = [
+            Metric(f"{prefix}.{name}", float(value), int(row["time"] * 1000), int(row["epoch"]))
+            for row in rows
+            for name, value in row.items()
+            if name not in {"epoch", "time"}
+        ]
+        with answered(self._home):
+            for start in range(0, len(metrics), MAX_BATCH_METRICS):
+                self._client.log_batch(self.run_id, metrics=metrics[start : start + MAX_BATCH_METRICS])
+
     def log_files(self, folder: Path, place: str) -> None:
         """Log all files of a folder below `place`."""
         with answered(self._home):
@@ -81,6 +101,11 @@ class Run:
         with answered(self._home):
             self._client.log_inputs(self.run_id, [DatasetInput(entity, tags)])
 
+    def end(self, status: str) -> None:
+        """Say that the run is over: FINISHED or FAILED."""
+        with answered(self._home):
+            self._client.set_terminated(self.run_id, status=status)
+
     def mark_logged(self) -> None:
         """Say that all was logged."""
         with answered(self._home):
@@ -93,21 +118,67 @@ class Run:
 
 
 @contextmanager
-def run_of_key(home: Home, experiment: str, run_key: str, name: str) -> Iterator[Run]:
-    """Open the run of a key, making it at first use; FINISHED at the end, FAILED when an exception passes."""
-    client = connect(home)
-    with home.lock("runs"), answered(home):
-        experiment_id = _experiment_id(home, client, experiment)
-        run_id = _found_or_created(client, experiment_id, run_key, name)
+def run_of_key(home: Home, experiment: str, run_key: str, name: str, train_key: str = "") -> Iterator[Run]:
+    """Open the run of a key; FINISHED at the end, FAILED when an exception passes.
+
+    At first use it is made, or taken over from the training with `train_key` whose curves were shown live.
+    """
+    run = _opened(home, experiment, name, {RUN_KEY_TAG: run_key}, train_key)
     try:
-        yield Run(home, client, run_id, experiment_id)
+        yield run
     except BaseException:
         # What went wrong matters more than a run that cannot be ended, often for the same reason.
-        with suppress(KeeneyeError), answered(home):
-            client.set_terminated(run_id, status="FAILED")
+        with suppress(KeeneyeError):
+            run.end("FAILED")
         raise
-    with answered(home):
-        client.set_terminated(run_id, status="FINISHED")
+    run.end("FINISHED")
+
+
+@contextmanager
+def run_of_training(home: Home, experiment: str, train_key: str, name: str) -> Iterator[Run]:
+    """Open the run that shows a training while it goes on; the first request that registers its model takes it over.
+
+    An MLflow that is gone at the end takes nothing from what was learned: the run is ended by that request.
+    """
+    run = _opened(home, experiment, name, {}, train_key)
+    status = "FAILED"
+    try:
+        yield run
+        status = "FINISHED"
+    finally:
+        with suppress(KeeneyeError):
+            run.end(status)
+
+
+def _opened(home: Home, experiment: str, name: str, tags: Mapping[str, str], train_key: str) -> Run:
+    """Find the run that carries the tags, else one of the training that none has taken over, else make one."""
+    client = connect(home)
+    all_tags = {**tags, **({TRAIN_KEY_TAG: train_key} if train_key else {})}
+    with home.lock("runs"), answered(home):
+        experiment_id = _experiment_id(home, client, experiment)
+        run_id = _tagged(client, experiment_id, tags)
+        if run_id:
+            client.update_run(run_id, status="RUNNING")
+        elif train_key and (run_id := _untaken(client, experiment_id, train_key)):
+            for tag, value in tags.items():
+                client.set_tag(run_id, tag, value)
+            client.update_run(run_id, status="RUNNING", name=name)
+        else:
+            run_id = str(client.create_run(experiment_id, tags=all_tags, run_name=name).info.run_id)
+    return Run(home, client, run_id, experiment_id)
+
+
+def _tagged(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> str:
+    if not tags:
+        return ""
+    query = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in tags.items())
+    found = client.search_runs([experiment_id], query, max_results=1)
+    return str(found[0].info.run_id) if found else ""
+
+
+def _untaken(client: MlflowClient, experiment_id: str, train_key: str) -> str:
+    runs = client.search_runs([experiment_id], f"tags.`{TRAIN_KEY_TAG}` = '{train_key}'", max_results=MAX_BATCH_METRICS)
+    return next((str(run.info.run_id) for run in runs if RUN_KEY_TAG not in run.data.tags), "")
 
 
 def log_report(home: Home, run_id: str, report: Path) -> None:
@@ -122,15 +193,6 @@ def log_data_report(home: Home, run_id: str, folder: Path) -> None:
     client = connect(home)
     with answered(home):
         client.log_artifacts(run_id, str(folder), "data")
-
-
-def _found_or_created(client: MlflowClient, experiment_id: str, run_key: str, name: str) -> str:
-    found = client.search_runs([experiment_id], f"tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1)
-    if found:
-        client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
-    created = client.create_run(experiment_id, tags={RUN_KEY_TAG: run_key}, run_name=name)
-    return str(created.info.run_id)
 
 
 def _experiment_id(home: Home, client: MlflowClient, name: str) -> str:

@@ -1,8 +1,7 @@
 """From a divided dataset to a finished bundle: embed, fit, choose thresholds, estimate, assemble, verify."""
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,13 +23,10 @@ from tasks.train.heads import (
     choose_thresholds,
     fit_head,
 )
-from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, TrainedModel
+from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
 PARITY_IMAGES = 32
-
-Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
-"""Called with what is done and the unit counted; gives a function to call with items done and their total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, p
         bundle_digest=digest,
         input_size=lesson.steps[0].width,
         seed=lesson.seed,
-        strength=head.strength,
+        chosen={"strength": head.strength},
         cross_validated=estimate,
         parity_difference=require_parity(folder / BUNDLE_FOLDER, sample, expected),
     )

@@ -1,4 +1,4 @@
-"""Refuse what no classifier can be learned from, before any work is done."""
+"""Refuse what no model can be learned from, before any work is done."""
 
 from collections.abc import Mapping, Sequence
 
@@ -33,6 +33,36 @@ def require_learnable(labels: Sequence[str], counts: Mapping[Split, Mapping[str,
                 f"{MIN_TRAINING_IMAGES_PER_LABEL} to train on and 1 to test: add images or remove the label"
             )
     if not counts["test"]:
+        raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
+
+
+def require_detectable(
+    labels: Sequence[str], boxes: Mapping[Split, Mapping[str, int]], images: Mapping[Split, int]
+) -> None:
+    """Refuse a dataset from which no detector can be learned and tested.
+
+    Args:
+        labels: all labels of boxes.
+        boxes: number of boxes by split and label.
+        images: number of images by split.
+
+    Raises:
+        DataError: no box to train on at all, a label without any, or no image to test on.
+    """
+    if not any(boxes["train"].values()):
+        elsewhere = sum(sum(counts.values()) for counts in boxes.values())
+        raise DataError(
+            f"none of the {images['train']} training images has a box ({elsewhere} in validation and test); draw boxes "
+            "or add masks to them, or choose another data.split"
+        )
+    for label in labels:
+        if not boxes["train"].get(label):
+            others = ", ".join(f"{boxes[s][label]} in {s}" for s in SPLITS if boxes[s].get(label))
+            raise DataError(
+                f"the label {label!r} has no box in the training images ({others}), so it cannot be learned; add "
+                "images with it, or remove the label"
+            )
+    if not images["test"]:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
 
 

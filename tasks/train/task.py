@@ -1,48 +1,58 @@
-"""Training, as Prefect runs it: features from the cache, a classifier, its estimate, and the model bundle."""
+"""Training, as Prefect runs it: a model bundle in the content store, learned in the way of the task."""
 
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from flows.config import EvaluationConfig, Task, TrainingConfig
+from flows.config import TrainConfig
 from tasks import engine
-from tasks.bundle.preprocessing import standard_steps
+from tasks.bundle.preprocessing import detection_steps, standard_steps
+from tasks.errors import KeeneyeError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
-from tasks.train.backbone import backbone_key, backbone_path
+from tasks.tracking.runs import TRAINING_CURVES, Run, experiment_of, run_of_training
+from tasks.train.backbone import WEIGHTS_SHA256_PREFIX, backbone_key, backbone_path
+from tasks.train.earlier import EarlierVersion, find_earlier
 from tasks.train.embed import EMBEDDING_VERSION, EmbeddingCache
 from tasks.train.records import TrainedModel
-from tasks.train.requirements import require_learnable, require_single_labels
+from tasks.train.requirements import require_detectable, require_learnable, require_single_labels
 
-STAGE_VERSION = "1"
-LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow", "scikit-learn", "scipy", "skl2onnx")
+if TYPE_CHECKING:
+    from tasks.train.detector.learn import DetectorLesson
+
+STAGE_VERSION = "2"
+CLASSIFIER_FOLDS = 5
+_SHARED_LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
+CLASSIFIER_LIBRARIES = (*_SHARED_LIBRARIES, "scikit-learn", "scipy", "skl2onnx")
+DETECTOR_LIBRARIES = (*_SHARED_LIBRARIES, "onnxscript", "timm", "torch", "torchvision", "faster-coco-eval")
 
 
 @engine.stage("train model")
-def train_model(
-    home: Home, manifest: Manifest, task: Task, training: TrainingConfig, evaluation: EvaluationConfig
-) -> TrainedModel:
-    """Learn from the train split, choose thresholds, estimate by cross-validation, and write the bundle."""
+def train_model(home: Home, manifest: Manifest, config: TrainConfig) -> TrainedModel:
+    """Learn from the train split, choose thresholds, estimate on folds, and write the bundle."""
+    train = _train_detector if config.task == "detection" else _train_classifier
+    record, path = train(home, manifest, config)
+    record = record.model_copy(update={"entry_path": str(path)})
+    known = ", trained before" if record.reused else ""
+    engine.logger().info("model %s: %s%s", record.bundle_digest[:12], record.estimate_in_words, known)
+    return record
+
+
+def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[TrainedModel, Path]:
     require_single_labels(manifest.images_with_several_labels)
     require_learnable(manifest.labels, manifest.images)
+    training, folds = config.training, config.evaluation.folds or CLASSIFIER_FOLDS
     steps = standard_steps(training.input_size)
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
-        inputs={
-            "manifest": manifest.manifest_digest,
-            # The bundle names its dataset's version, of which boxes are a part that no label shows.
-            "dataset": manifest.dataset_digest,
-            "name": manifest.dataset_name,
-            "backbone": backbone_key(training.input_size).digest,
-        },
-        config={
-            "task": task,
-            "training": training.model_dump(),
-            "folds": evaluation.folds,
-            "steps": [step.model_dump(mode="json") for step in steps],
-        },
-        libraries=LIBRARIES,
+        inputs={**_inputs(manifest), "backbone": backbone_key(training.input_size).digest},
+        config={"task": config.task, "input_size": training.input_size, "seed": training.seed, **_shape(steps, folds)},
+        libraries=CLASSIFIER_LIBRARIES,
     )
 
     def make(folder: Path) -> TrainedModel:
@@ -58,21 +68,119 @@ def train_model(
             validation=list(read_manifest(manifest.manifest_path("validation"))),
             steps=steps,
             seed=training.seed,
-            folds=evaluation.folds,
+            folds=folds,
         )
         with engine.progress("export the backbone, once", "networks") as report:
             backbone = backbone_path(home.store, training.input_size)
             report(1, 1)
         return learn(folder, lesson, backbone, EmbeddingCache(home.store, backbone, steps), engine.progress)
 
-    record, path = home.store.reuse_or_make(key, TrainedModel, make)
-    record = record.model_copy(update={"entry_path": str(path)})
-    engine.logger().info(
-        "model %s: cross-validated macro-F1 %.3f (standard deviation %.3f over %d folds)%s",
-        record.bundle_digest[:12],
-        record.cross_validated.macro_f1,
-        record.cross_validated.macro_f1_std,
-        record.cross_validated.folds,
-        ", trained before" if record.reused else "",
+    return home.store.reuse_or_make(key, TrainedModel, make)
+
+
+def _train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[TrainedModel, Path]:
+    require_detectable(manifest.labels, manifest.boxes, manifest.totals)
+    training = config.training
+    earlier = find_earlier(home, training.weights)
+    steps = detection_steps(training.input_size)
+    key = StageKey(
+        stage="train",
+        version=STAGE_VERSION,
+        inputs={**_inputs(manifest), "weights": earlier.bundle_digest if earlier else WEIGHTS_SHA256_PREFIX},
+        config={
+            "task": config.task,
+            "training": training.model_dump(exclude={"device"}),
+            **_shape(steps, config.evaluation.folds or 0),
+        },
+        libraries=DETECTOR_LIBRARIES,
     )
-    return record
+
+    work = home.work_path / key.digest[:32]
+
+    def make(folder: Path) -> TrainedModel:
+        # torch takes seconds to load; a run that finds its model does without.
+        from tasks.train.detector.learn import learn_detector
+
+        work.mkdir(parents=True, exist_ok=True)
+        # Of this training itself nothing is swept, however long ago it was killed.
+        work.touch()
+        home.sweep_work()
+        lesson = _detector_lesson(home, manifest, config, earlier, work)
+        name = config.registry.model_name or f"{manifest.dataset_name}-{config.task}"
+        with _live(home, experiment_of(manifest.dataset_name), key.digest, name) as tell:
+            return learn_detector(folder, work, lesson, engine.progress, tell)
+
+    # A second process with the same request would write the same checkpoints: it waits, and finds the model.
+    with home.lock(f"train-{key.digest[:32]}"):
+        made = home.store.reuse_or_make(key, TrainedModel, make)
+        shutil.rmtree(work, ignore_errors=True)
+    return made
+
+
+def _detector_lesson(
+    home: Home, manifest: Manifest, config: TrainConfig, earlier: EarlierVersion | None, work: Path
+) -> "DetectorLesson":
+    from tasks.train.detector.device import choose_device
+    from tasks.train.detector.fit import Schedule
+    from tasks.train.detector.learn import DetectorLesson
+    from tasks.train.detector.network import Architecture
+
+    training, options = config.training, config.training.detector
+    return DetectorLesson(
+        dataset_name=manifest.dataset_name,
+        dataset_digest=manifest.dataset_digest,
+        labels=manifest.labels,
+        root=Path(manifest.roots["train"]),
+        train=list(read_manifest(manifest.manifest_path("train"))),
+        validation=list(read_manifest(manifest.manifest_path("validation"))),
+        steps=detection_steps(training.input_size),
+        architecture=Architecture(
+            # Weights that know nothing yet must learn, all of them.
+            options.backbone,
+            0 if training.weights == "none" else options.frozen_stages,
+            len(manifest.labels),
+        ),
+        weights=earlier.fetch(home, work / "earlier") if earlier else training.weights,
+        schedule=Schedule(
+            device=choose_device(training.device), **options.model_dump(exclude={"backbone", "frozen_stages"})
+        ),
+        seed=training.seed,
+        folds=config.evaluation.folds or 0,
+    )
+
+
+def _inputs(manifest: Manifest) -> dict[str, str]:
+    return {
+        "manifest": manifest.manifest_digest,
+        # The bundle names its dataset's version, of which boxes are a part that no label shows.
+        "dataset": manifest.dataset_digest,
+        "name": manifest.dataset_name,
+    }
+
+
+def _shape(steps: tuple[Any, ...], folds: int) -> dict[str, Any]:
+    return {"folds": folds, "steps": [step.model_dump(mode="json") for step in steps]}
+
+
+@contextmanager
+def _live(home: Home, experiment: str, train_key: str, name: str) -> Iterator[Callable[[Mapping[str, float]], None]]:
+    """Show each epoch's figures in the log, and in MLflow while learning goes on."""
+    with run_of_training(home, experiment, train_key, name) as run:
+        yield _Epochs(run)
+
+
+class _Epochs:
+    """Tells epochs. MLflow not answering is no reason to stop learning: the curves are logged again later."""
+
+    def __init__(self, run: Run) -> None:
+        self._run: Run | None = run
+
+    def __call__(self, row: Mapping[str, float]) -> None:
+        score = f", validation mAP50 {row['validation_map_50']:.3f}" if "validation_map_50" in row else ""
+        engine.logger().info("epoch %d: loss %.3f%s", row["epoch"], row["loss"], score)
+        if self._run:
+            try:
+                self._run.log_steps([row], TRAINING_CURVES)
+            except KeeneyeError as error:
+                engine.logger().warning("the curves are not shown live: %s", error.message)
+                self._run = None

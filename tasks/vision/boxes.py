@@ -1,4 +1,4 @@
-"""Bounding boxes in half-open pixel geometry. No drawing, no files."""
+"""Bounding boxes in half-open pixel geometry: true ones and those a model found. No drawing, no files."""
 
 from dataclasses import dataclass
 
@@ -34,4 +34,30 @@ class BoundingBox:
     @property
     def bottom(self) -> int:
         """First row below the box."""
+        return self.top + self.height
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedBox:
+    """A box that a model found: edges between pixels of its image, within the image, half-open.
+
+    `confidence` is 0 to 1; `is_given` tells whether it reaches the threshold of the label.
+    """
+
+    label: str
+    left: float
+    top: float
+    width: float
+    height: float
+    confidence: float
+    is_given: bool
+
+    @property
+    def right(self) -> float:
+        """Where the box ends, from the image's left edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Where the box ends, from the image's upper edge."""
         return self.top + self.height

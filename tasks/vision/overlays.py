@@ -3,14 +3,16 @@
 Everything is drawn after a picture was scaled, so that lines and letters stay crisp at every size.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tasks.vision.boxes import BoundingBox
+from tasks.vision.boxes import BoundingBox, DetectedBox
 from tasks.vision.images import RgbImage
 from tasks.vision.lettering import legible, load_font, shortened
 
@@ -20,6 +22,8 @@ Mask = NDArray[np.uint8]
 """Height x width, not 0 where the object is."""
 Edges = tuple[int, int, int, int]
 """Left, top, right, bottom in drawn pixels, half-open."""
+Box = BoundingBox | DetectedBox
+Line = Literal["solid", "dashed", "dotted"]
 
 PALETTE: tuple[Rgb, ...] = (
     (41, 236, 143),
@@ -38,6 +42,8 @@ HALO_RGB: Rgb = (0, 0, 0)
 LIGHT_INK, DARK_INK = (255, 255, 255), (0, 0, 0)
 LABEL_PIXELS = 12
 """Height of letters."""
+SEGMENT_PIXELS: dict[Line, int] = {"dashed": 8, "dotted": 3}
+"""About how long the drawn and the empty parts of a broken line are; they divide each side evenly."""
 PLATE_MARGIN = 3
 """Pixels between letters and plate, the plate's dark edge among them."""
 PLATE_DISTANCE = 2
@@ -55,11 +61,12 @@ def label_colours(labels: Iterable[str]) -> dict[str, Rgb]:
 
 def draw_boxes(
     image: RgbImage,
-    boxes: Sequence[BoundingBox],
+    boxes: Sequence[Box],
     colours: Mapping[str, Rgb],
     scale: float = 1.0,
     *,
     thickness: int = 1,
+    line: Line = "solid",
 ) -> RgbImage:
     """Draw frames of boxes; small boxes lie on top of large ones.
 
@@ -72,20 +79,20 @@ def draw_boxes(
         colours: by label.
         scale: drawn pixels per pixel of the boxes.
         thickness: of the line (pixels, 1 or more), without its halo.
+        line: a broken one begins and ends at the corners.
     """
     drawn = image.copy()
     ordered = sorted(boxes, key=lambda box: -box.width * box.height)
     edges = [drawn_edges(box, image, scale) for box in ordered]
-    for one in edges:
-        line = _grown(one, thickness - 1, image)
-        _paint_frame(drawn, _grown(line, 1, image), line, HALO_RGB)
-    for box, one in zip(ordered, edges, strict=True):
-        outer = _grown(one, thickness - 1, image)
-        _paint_frame(drawn, outer, _inside_of_line(outer, thickness), colours[box.label])
+    outers = [_grown(one, thickness - 1, image) for one in edges]
+    for outer in outers:
+        _paint_frame(drawn, _grown(outer, 1, image), outer, HALO_RGB, line)
+    for box, outer in zip(ordered, outers, strict=True):
+        _paint_frame(drawn, outer, _inside_of_line(outer, thickness), colours[box.label], line)
     return drawn
 
 
-def drawn_edges(box: BoundingBox, image: RgbImage, scale: float) -> Edges:
+def drawn_edges(box: Box, image: RgbImage, scale: float) -> Edges:
     """Return the pixels that a box covers on a scaled image: one at least, none outside the image."""
     height, width = image.shape[:2]
     left = min(round(box.left * scale), width - 1)
@@ -133,11 +140,12 @@ def fit_mask(mask: Mask, width: int, height: int) -> Mask:
 
 def draw_labels(
     image: RgbImage,
-    boxes: Sequence[BoundingBox],
+    boxes: Sequence[Box],
     colours: Mapping[str, Rgb],
     scale: float = 1.0,
     *,
     letter_pixels: int = LABEL_PIXELS,
+    caption: Callable[[Box], str] = attrgetter("label"),
 ) -> RgbImage:
     """Write the boxes' labels beside them, each on a plate of its colour that lies inside the image.
 
@@ -150,6 +158,7 @@ def draw_labels(
         colours: by label.
         scale: drawn pixels per pixel of the boxes.
         letter_pixels: size of the letters.
+        caption: what to write beside a box.
     """
     height, width = image.shape[:2]
     canvas = Image.fromarray(image)
@@ -160,7 +169,7 @@ def draw_labels(
     frames = [drawn_edges(box, image, scale) for box in ordered]
     taken: list[Edges] = []
     for box, frame in zip(ordered[:MAX_PLATES], frames, strict=False):
-        text = shortened(legible(box.label, font), font, width - 2 * PLATE_MARGIN)
+        text = shortened(legible(caption(box), font), font, width - 2 * PLATE_MARGIN)
         if not text:
             continue
         plate_width = round(font.getlength(text)) + 2 * PLATE_MARGIN
@@ -195,13 +204,24 @@ def _inside_of_line(outer: Edges, thickness: int) -> Edges:
     return left, top, max(left, outer[2] - thickness), max(top, outer[3] - thickness)
 
 
-def _paint_frame(image: RgbImage, outer: Edges, inner: Edges, colour: Rgb) -> None:
+def _paint_frame(image: RgbImage, outer: Edges, inner: Edges, colour: Rgb, line: Line) -> None:
     left, top, right, bottom = outer
     inner_left, inner_top, inner_right, inner_bottom = inner
-    image[top:inner_top, left:right] = colour
-    image[inner_bottom:bottom, left:right] = colour
-    image[top:bottom, left:inner_left] = colour
-    image[top:bottom, inner_right:right] = colour
+    across, down = _drawn_parts(right - left, line), _drawn_parts(bottom - top, line)
+    image[top:inner_top, left:right][:, across] = colour
+    image[inner_bottom:bottom, left:right][:, across] = colour
+    image[top:bottom, left:inner_left][down] = colour
+    image[top:bottom, inner_right:right][down] = colour
+
+
+def _drawn_parts(length: int, line: Line) -> NDArray[np.bool_]:
+    """Return which pixels of a side are drawn: every second part, the first and the last among them."""
+    if line == "solid" or length < 3:
+        return np.ones(length, np.bool_)
+    # Short sides have three parts too, or small boxes would all be solid.
+    parts = max(3, 2 * round((length / SEGMENT_PIXELS[line] - 1) / 2) + 1)
+    drawn: NDArray[np.bool_] = np.arange(length) * parts // length % 2 == 0
+    return drawn
 
 
 def _band(distance: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:

@@ -147,13 +147,17 @@ def test_form_is_complete(deployed, deployment):
         if group:
             groups[name] = group
     assert groups
+    detector = groups.get("training", {}).get("properties", {}).get("detector", {})
+    if detector:
+        groups["training.detector"] = schema["definitions"][detector["$ref"].rpartition("/")[2]]
     for group, fields in groups.items():
         assert fields["additionalProperties"] is False
         for name, field in fields["properties"].items():
             place = f"{group}.{name}"
             assert {"title", "description", "default", "position"} <= set(field), place
-            if field["type"] in {"integer", "number"} and "enum" not in field:
-                assert LIMITS & set(field), place
+            for kind in (field, *field.get("anyOf", ())):
+                if kind.get("type") in {"integer", "number"} and "enum" not in kind:
+                    assert LIMITS & set(kind), place
         positions = [field["position"] for field in fields["properties"].values()]
         assert positions == sorted(set(positions)), group
 

@@ -1,9 +1,18 @@
 import json
+import re
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from flows.config import DataConfig, GateConfig, GroundTruthConfig, TrainConfig, TrainingConfig
+from flows.config import (
+    DataConfig,
+    DetectorConfig,
+    EvaluationConfig,
+    GateConfig,
+    GroundTruthConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 
 
 def groups(model):
@@ -52,8 +61,111 @@ def test_the_form_says_what_the_model_demands():
         pytest.param(TrainingConfig, {"input_size": 225}, id="input size not a multiple of 32"),
         pytest.param(GateConfig, {"min_macro_f1": -0.1}, id="negative limit"),
         pytest.param(GateConfig, {"max_latency_ms": 0}, id="no time at all"),
+        pytest.param(GateConfig, {"min_map_50": 1.1}, id="more than all"),
+        pytest.param(EvaluationConfig, {"folds": 1}, id="one fold"),
+        pytest.param(EvaluationConfig, {"folds": 0}, id="no fold"),
+        pytest.param(DetectorConfig, {"epochs": 0}, id="no epoch"),
+        pytest.param(DetectorConfig, {"learning_rate": 0}, id="learning nothing"),
+        pytest.param(DetectorConfig, {"backbone": "resnet50"}, id="backbone that is not packaged"),
+        pytest.param(DetectorConfig, {"warm_up": 1.0}, id="warm-up without end"),
+        pytest.param(DetectorConfig, {"augmentation": "wild"}, id="unknown augmentation"),
     ],
 )
 def test_wrong_values_are_refused(model, values):
     with pytest.raises(ValidationError):
         model(**values)
+
+
+DEVICES = {
+    "auto": True,
+    "cpu": True,
+    "cuda:0": True,
+    "cuda:15": True,
+    "cuda": False,
+    "cuda:": False,
+    "cuda:100": False,
+    "cuda:-1": False,
+    "CPU": False,
+    "gpu": False,
+    "cpu\n": False,
+    "": False,
+}
+WEIGHTS = {
+    "package": True,
+    "none": True,
+    "models:/parts-detection@staging": True,
+    "models:/parts detection/12": True,
+    "models:/parts/staging": False,
+    "models:/parts": False,
+    "models:/@staging": False,
+    "models:/a/b/1": False,
+    "models:/a@b@c": False,
+    "runs:/abc/model": False,
+    "/home/weights.pt": False,
+    "https://example.org/weights.pt": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "valid"),
+    [
+        *(("device", value, valid) for value, valid in DEVICES.items()),
+        *(("weights", value, valid) for value, valid in WEIGHTS.items()),
+    ],
+)
+def test_device_and_weights(field, value, valid):
+    if valid:
+        assert getattr(TrainingConfig(**{field: value}), field) == value
+    else:
+        with pytest.raises(ValidationError, match=field):
+            TrainingConfig(**{field: value})
+
+
+IDLE = {
+    "device": ("classification", {"training": {"device": "cpu"}}, "training.device does nothing"),
+    "weights": ("classification", {"training": {"weights": "none"}}, "training.weights does nothing"),
+    "detector": ("classification", {"training": {"detector": {"epochs": 3}}}, "training.detector does nothing"),
+    "masks": ("classification", {"masks": {"min_area_pixels": 4}}, "masks does nothing"),
+    "limit of a detector": ("classification", {"gate": {"min_map_50": 0.6}}, "gate.min_map_50 does nothing"),
+    "limit of a classifier": ("detection", {"gate": {"min_macro_f1": 0.6}}, "gate.min_macro_f1 does nothing"),
+    "two": (
+        "classification",
+        {"training": {"device": "cpu"}, "gate": {"min_map_50": 0.6}},
+        "training.device and gate.min_map_50 do nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("task", "groups", "words"), IDLE.values(), ids=IDLE.keys())
+def test_field_that_the_task_would_ignore_is_refused(task, groups, words):
+    with pytest.raises(ValidationError, match=re.escape(f"{words} for the task {task}")) as refused:
+        TrainConfig(task=task, **groups)
+    assert len(refused.value.errors()) == 1
+    other = "classification" if task == "detection" else "detection"
+    assert TrainConfig(task=other, **groups)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_defaults_said_aloud_are_no_idle_fields(task):
+    said = TrainConfig(task=task).model_dump()
+    assert TrainConfig(**said) == TrainConfig(task=task)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_fields_of_both_tasks_are_taken_by_both(task):
+    groups = {"training": {"input_size": 64, "seed": 3}, "evaluation": {"folds": 3}, "gate": {"min_label_recall": 0.1}}
+    assert TrainConfig(task=task, **groups).evaluation.folds == 3
+
+
+def test_form_of_the_flow_shows_every_group():
+    """Prefect makes its form of the flow's signature; the request model and the form must not differ."""
+    from flows.train import train
+
+    schema = json.loads(json.dumps(train.parameters.model_dump(mode="json")))
+    assert set(schema["properties"]) == set(TrainConfig.model_fields)
+    assert schema["properties"]["task"]["enum"] == ["classification", "detection"]
+    assert set(schema["definitions"]["TrainingConfig"]["properties"]) == set(TrainingConfig.model_fields)
+    assert set(schema["definitions"]["DetectorConfig"]["properties"]) == set(DetectorConfig.model_fields)
+    validated = train.validate_parameters({"task": "detection", "training": {"detector": {"epochs": 2}}})
+    assert validated["training"].detector.epochs == 2

@@ -63,7 +63,7 @@ def make_model(home: Home, source: Path) -> Made:
     data = DataConfig(source=str(source))
     manifest = build_manifest.fn(home, ingest_images.fn(home, data), data, MaskConfig(), "classification")
     training, evaluation = TrainingConfig(input_size=INPUT_SIZE), EvaluationConfig(folds=3)
-    model = train_model.fn(home, manifest, "classification", training, evaluation)
+    model = train_model.fn(home, manifest, TrainConfig(data=data, training=training, evaluation=evaluation))
     return Made(home, source, manifest, model, evaluate_model.fn(home, manifest, model, LENIENT))
 
 

@@ -12,6 +12,7 @@ from tasks.bundle.format import (
     MODEL_FILE,
     ModelCard,
     Network,
+    WeightsFile,
     bundle_digest,
     file_sha256,
     read_model_card,
@@ -20,6 +21,7 @@ from tasks.bundle.format import (
 from tasks.bundle.predictor import Predictor
 from tasks.bundle.preprocessing import standard_steps
 from tasks.errors import BundleError
+from tests.tasks.bundle.made_detector import silent_outputs, write_detector
 from tests.tasks.conftest import Made
 
 Content = dict[str, Any]
@@ -38,7 +40,7 @@ def test_card_comes_back_as_written(tmp_path: Path) -> None:
         labels=("ü b", "a/c", "汉字"),
         thresholds={"ü b": 0.0, "a/c": 1.0, "汉字": 1 / 3},
         steps=standard_steps(96),
-        networks={"head": network},
+        networks={"backbone": network, "head": network},
         dataset_digest="d" * 64,
         provenance={"seed": 0, "strength": 0.1, "keeneye": "0.1.0", "tried": True},
     )
@@ -47,6 +49,76 @@ def test_card_comes_back_as_written(tmp_path: Path) -> None:
     assert read_model_card(tmp_path) == card
     assert read_model_card(tmp_path, expected_digest=digest) == card
     assert write_model_card(tmp_path, card) == digest
+
+
+CLASSIFIER_JSON = """{
+  "dataset_digest": "0000000000000000000000000000000000000000000000000000000000000000",
+  "labels": [
+    "blue",
+    "red"
+  ],
+  "networks": {
+    "backbone": {
+      "file": "backbone.onnx",
+      "sha256": "1111111111111111111111111111111111111111111111111111111111111111"
+    },
+    "head": {
+      "file": "head.onnx",
+      "sha256": "2222222222222222222222222222222222222222222222222222222222222222"
+    }
+  },
+  "provenance": {
+    "seed": 0
+  },
+  "schema_version": 1,
+  "steps": [
+    {
+      "height": 224,
+      "name": "resize",
+      "version": 1,
+      "width": 224
+    },
+    {
+      "mean": [
+        0.485,
+        0.456,
+        0.406
+      ],
+      "name": "normalise",
+      "standard_deviation": [
+        0.229,
+        0.224,
+        0.225
+      ],
+      "version": 1
+    }
+  ],
+  "task": "classification",
+  "thresholds": {
+    "blue": 0.25,
+    "red": 0.5
+  }
+}
+"""
+
+
+def test_bytes_of_a_classifiers_card_stay_as_they_are(tmp_path: Path) -> None:
+    card = ModelCard(
+        task="classification",
+        labels=("blue", "red"),
+        thresholds={"red": 0.5, "blue": 0.25},
+        steps=standard_steps(224),
+        networks={
+            "backbone": Network(file="backbone.onnx", sha256="1" * 64),
+            "head": Network(file="head.onnx", sha256="2" * 64),
+        },
+        dataset_digest="0" * 64,
+        provenance={"seed": 0},
+    )
+    digest = write_model_card(tmp_path, card)
+    assert (tmp_path / MODEL_FILE).read_text(encoding="utf-8") == CLASSIFIER_JSON
+    assert digest == "c4feb2d68bbde952b0b5d2fd792825c4ac2069c9f2bcc86095c3ce77e1153d23"
+    assert ModelCard.model_validate_json(CLASSIFIER_JSON) == card
 
 
 def test_trained_bundle_holds_only_what_the_card_names(bundle: Path, trained: Made) -> None:
@@ -119,8 +191,8 @@ def test_oversized_file_is_refused(limit: str, bundle: Path, monkeypatch: pytest
 
 
 def _first_network(content: Content) -> Content:
-    network: Content = content["networks"]["head"]
-    return network
+    networks: Content = content["networks"]
+    return networks.get("head") or networks["detector"]
 
 
 EDITS: dict[str, Callable[[Content], object]] = {
@@ -219,6 +291,120 @@ def test_garbage_with_the_right_digest_is_refused(role: str, content: bytes, bun
 def test_newer_schema_asks_for_an_update(bundle: Path) -> None:
     _edit(bundle, EDITS["newer schema"])
     with pytest.raises(BundleError, match="update Keeneye"):
+        read_model_card(bundle)
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"tensors")
+    return write_detector(tmp_path, silent_outputs(), weights=WeightsFile(sha256=file_sha256(weights)))
+
+
+def test_detectors_card_comes_back_as_written(detector: Path) -> None:
+    card = read_model_card(detector, expected_digest=bundle_digest(detector))
+    assert card.task == "detection"
+    assert card.decoding is not None
+    assert card.weights == WeightsFile(sha256=file_sha256(detector / "weights.safetensors"))
+    assert write_model_card(detector, card) == bundle_digest(detector)
+    assert read_model_card(detector) == card
+
+
+def test_detector_needs_no_weights(detector: Path) -> None:
+    _edit(detector, lambda card: card.pop("weights"))
+    (detector / "weights.safetensors").unlink()
+    assert read_model_card(detector).weights is None
+
+
+def test_detector_may_have_one_label(tmp_path: Path) -> None:
+    bundle = write_detector(tmp_path, silent_outputs(1), labels=("dent",), thresholds={"dent": 0.5})
+    assert Predictor.open(bundle).card.labels == ("dent",)
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, "detector.onnx", "weights.safetensors"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_damaged_detector_is_refused(damage: Callable[[Path], None], name: str, detector: Path) -> None:
+    digest = bundle_digest(detector)
+    Predictor.open(detector, expected_digest=digest)
+    damage(detector / name)
+    with pytest.raises(BundleError):
+        Predictor.open(detector, expected_digest=digest)
+
+
+def test_oversized_weights_are_refused(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_format, "MAX_NETWORK_BYTES", (detector / "detector.onnx").stat().st_size)
+    read_model_card(detector)
+    (detector / "weights.safetensors").write_bytes(bytes(bundle_format.MAX_NETWORK_BYTES + 1))
+    with pytest.raises(BundleError, match=r"weights\.safetensors is larger"):
+        read_model_card(detector)
+
+
+def _decode_with(**fields: object) -> Callable[[Content], object]:
+    return lambda card: card["decoding"].update(fields)
+
+
+RESIZE = {"name": "resize", "version": 1, "width": 64, "height": 64}
+DETECTOR_EDITS: dict[str, Callable[[Content], object]] = {
+    "no decoding": lambda c: c.pop("decoding"),
+    "decoding null": lambda c: c.update(decoding=None),
+    "other decoder": _decode_with(name="yolo"),
+    "later decoder": _decode_with(version=2),
+    "unknown setting": _decode_with(eval="1"),
+    "no strides": _decode_with(strides=[]),
+    "stride 0": _decode_with(strides=[0]),
+    "stride negative": _decode_with(strides=[-8, 8]),
+    "stride huge": _decode_with(strides=[512]),
+    "stride twice": _decode_with(strides=[16, 16]),
+    "strides descend": _decode_with(strides=[32, 16]),
+    "too many strides": _decode_with(strides=list(range(1, 10))),
+    "stride that does not divide the input": _decode_with(strides=[16, 24]),
+    "stride larger than the input": _decode_with(strides=[16, 128]),
+    "billion candidates": _decode_with(candidates_per_level=10**9),
+    "no candidates": _decode_with(candidates_per_level=0),
+    "billion boxes": _decode_with(max_boxes=10**9),
+    "no boxes": _decode_with(max_boxes=0),
+    "floor negative": _decode_with(score_floor=-0.1),
+    "floor 1": _decode_with(score_floor=1.0),
+    "floor no number": _decode_with(score_floor=float("nan")),
+    "overlap 0": _decode_with(nms_iou=0.0),
+    "overlap above 1": _decode_with(nms_iou=1.5),
+    "overlap no number": _decode_with(nms_iou=float("nan")),
+    "stretched": lambda c: c["steps"].__setitem__(0, RESIZE),
+    "letterbox of a later version": lambda c: c["steps"][0].update(version=2),
+    "input too large": lambda c: c["steps"][0].update(size=2**20),
+    "classifier's networks": lambda c: c.update(
+        networks=dict.fromkeys(("backbone", "head"), c["networks"]["detector"])
+    ),
+    "a head besides": lambda c: c["networks"].update(head=c["networks"]["detector"]),
+    "no network": lambda c: c.update(networks={}),
+    "classification": lambda c: c.update(task="classification"),
+    "no labels": lambda c: c.update(labels=[], thresholds={}),
+    "weights elsewhere": lambda c: c["weights"].update(file="../weights.safetensors"),
+    "weights pickled": lambda c: c["weights"].update(file="weights.pt"),
+    "weights without a digest": lambda c: c["weights"].pop("sha256"),
+    "digest of other weights": lambda c: c["weights"].update(sha256="0" * 64),
+}
+
+
+@pytest.mark.parametrize("edit", DETECTOR_EDITS.values(), ids=DETECTOR_EDITS.keys())
+def test_senseless_card_of_a_detector_is_refused(edit: Callable[[Content], object], detector: Path) -> None:
+    _edit(detector, edit)
+    with pytest.raises(BundleError):
+        read_model_card(detector)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c.update(decoding={"strides": [16]}),
+        lambda c: c["steps"].__setitem__(0, {"name": "letterbox", "version": 1, "size": 64}),
+        lambda c: c["networks"].update(detector=_first_network(c)),
+    ],
+    ids=["decoding", "letterbox", "detector"],
+)
+def test_parts_of_a_detector_in_a_classifier_are_refused(edit: Callable[[Content], object], bundle: Path) -> None:
+    _edit(bundle, edit)
+    with pytest.raises(BundleError, match="no valid model card"):
         read_model_card(bundle)
 
 

@@ -1,12 +1,18 @@
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.bundle.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STANDARD_DEVIATION,
+    PADDING_COLOUR,
+    Letterbox,
     Normalise,
     Resize,
+    detection_steps,
     prepare_batch,
     standard_steps,
 )
@@ -53,6 +59,99 @@ def test_growing_interpolates() -> None:
     assert len(set(row)) > 2
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "content"),
+    [
+        pytest.param(64, 64, (64, 64), id="exact"),
+        pytest.param(640, 640, (64, 64), id="square"),
+        pytest.param(200, 100, (64, 32), id="wide"),
+        pytest.param(100, 300, (21, 64), id="tall"),
+        pytest.param(64, 30, (64, 30), id="fits as it is"),
+        pytest.param(10, 5, (64, 32), id="small"),
+        pytest.param(1, 1, (64, 64), id="one pixel"),
+        pytest.param(500, 1, (64, 1), id="one pixel high"),
+        pytest.param(1, 20_000, (1, 64), id="one pixel wide"),
+        pytest.param(65, 64, (64, 63), id="rounded"),
+    ],
+)
+def test_letterbox_keeps_the_shape_and_pads_right_and_below(width: int, height: int, content: tuple[int, int]) -> None:
+    letterbox = Letterbox(size=64)
+    padded = letterbox.apply(np.full((height, width, 3), (7, 130, 255), np.uint8))
+    assert letterbox.content_size(width, height) == content
+    assert padded.shape == (64, 64, 3)
+    assert padded.dtype == np.uint8
+    assert (padded[: content[1], : content[0]] == (7, 130, 255)).all()
+    assert (padded[content[1] :] == PADDING_COLOUR).all()
+    assert (padded[:, content[0] :] == PADDING_COLOUR).all()
+
+
+def test_letterbox_leaves_pixels_of_the_right_size() -> None:
+    image = _noise(40, 64, 3)
+    assert (Letterbox(size=64).apply(image)[:40] == image).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "interpolation"),
+    [(80, 160, cv2.INTER_AREA), (16, 32, cv2.INTER_LINEAR)],
+    ids=["shrinks", "grows"],
+)
+def test_letterbox_interpolates_as_it_says(height: int, width: int, interpolation: int) -> None:
+    image = _noise(height, width, 3)
+    content = Letterbox(size=64).apply(image)[:32]
+    assert (content == cv2.resize(image, (64, 32), interpolation=interpolation)).all()
+    other = cv2.INTER_LINEAR if interpolation == cv2.INTER_AREA else cv2.INTER_AREA
+    assert (content != cv2.resize(image, (64, 32), interpolation=other)).any()
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000), st.integers(8, 4096))
+@settings(max_examples=100, deadline=None)
+def test_content_lies_within_the_letterbox(width: int, height: int, size: int) -> None:
+    content = Letterbox(size=size).content_size(width, height)
+    assert max(content) == size
+    assert min(content) >= 1
+    assert abs(content[0] * height - content[1] * width) <= max(width, height)
+
+
+@given(
+    st.integers(1, 10_000),
+    st.integers(1, 10_000),
+    st.integers(8, 1024),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+@settings(max_examples=100, deadline=None)
+def test_box_comes_back_from_the_input(width: int, height: int, size: int, shares: list[float]) -> None:
+    letterbox = Letterbox(size=size)
+    box = np.array([np.array(shares) * (width, height, width, height)], np.float32)
+    within = letterbox.to_input(box, width, height)
+    content = letterbox.content_size(width, height)
+    assert (within <= np.array(content * 2) * (1 + 1e-6)).all()
+    back = letterbox.to_image(within, width, height)
+    np.testing.assert_allclose(back, box, rtol=1e-6)
+    assert (back <= (width, height, width, height)).all()
+    assert letterbox.to_image(np.array([[0, 0, *content]], np.float32), width, height).tolist() == [
+        [0, 0, width, height]
+    ]
+
+
+def test_mapped_box_covers_the_same_pixels() -> None:
+    image = np.zeros((90, 120, 3), np.uint8)
+    image[30:60, 40:100] = 255
+    letterbox = Letterbox(size=60)
+    left, top, right, bottom = letterbox.to_input(np.array([[40, 30, 100, 60]], np.float32), 120, 90)[0].astype(int)
+    bright = letterbox.apply(image)[:45].min(axis=2) > 127
+    assert bright[top:bottom, left:right].all()
+    assert bright.sum() == (right - left) * (bottom - top)
+
+
+def test_letterboxed_images_of_any_size_join_in_a_batch() -> None:
+    images = [_noise(64, 64, 3), _noise(20, 90, 3), _noise(200, 1, 3)]
+    batch = prepare_batch(images, detection_steps(64))
+    assert batch.shape == (3, 3, 64, 64)
+    for row, image in zip(batch, images, strict=True):
+        np.testing.assert_array_equal(row, Normalise().apply_to_batch(Letterbox(size=64).apply(image)[None])[0])
+    assert np.abs(batch[1, :, -1, -1]).max() < 0.02  # the padding is next to zero
+
+
 def test_normalise_is_the_plain_formula() -> None:
     images = _noise(3, 10, 12, 3)
     mean, deviation = np.array(IMAGENET_MEAN), np.array(IMAGENET_STANDARD_DEVIATION)
@@ -85,6 +184,10 @@ def test_batch_joins_images_of_any_size_in_order() -> None:
         (Resize, {"width": 64, "height": 100_000}),
         (Resize, {"width": 64, "height": 64, "version": 2}),
         (Resize, {"width": 64, "height": 64, "crop": True}),
+        (Letterbox, {"size": 0}),
+        (Letterbox, {"size": 100_000}),
+        (Letterbox, {"size": 64, "version": 2}),
+        (Letterbox, {"size": 64, "colour": 0}),
         (Normalise, {"mean": (0.5, 0.5)}),
         (Normalise, {"version": 2}),
         (Normalise, {"standard_deviation": (0.0, 1.0, 1.0)}),
@@ -94,6 +197,8 @@ def test_batch_joins_images_of_any_size_in_order() -> None:
     ],
     ids=str,
 )
-def test_senseless_settings_are_refused(step: type[Resize] | type[Normalise], settings: dict[str, object]) -> None:
+def test_senseless_settings_are_refused(
+    step: type[Resize | Letterbox | Normalise], settings: dict[str, object]
+) -> None:
     with pytest.raises(ValidationError):
         step.model_validate(settings)

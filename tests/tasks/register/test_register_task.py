@@ -48,7 +48,7 @@ def test_run_holds_settings_and_figures(registered: RegisteredVersion, trained: 
     assert params["training.input_size"] == "64"
     assert params["gate.min_macro_f1"] == "0.0"
     assert params["dataset"] == "colours"
-    assert float(params["chosen.strength"]) == trained.model.strength
+    assert float(params["chosen.strength"]) == trained.model.chosen["strength"]
     measured = trained.evaluation.metrics
     assert metrics["test.accuracy"] == measured.accuracy
     assert metrics["test.macro_f1"] == measured.macro_f1

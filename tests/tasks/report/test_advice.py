@@ -43,6 +43,7 @@ def inputs_of(
         "test": [entry_of(f"test/{i}", truth) for i, (truth, _, _) in enumerate(tested)],
     }
     return ReportInputs(
+        task="classification",
         model_name="m",
         model_version="1",
         status="staged",
@@ -69,6 +70,7 @@ def inputs_of(
         findings=findings,
         figures_path=Path(),
         provenance={},
+        input_size=320,
     )
 
 

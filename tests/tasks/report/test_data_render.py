@@ -6,7 +6,6 @@ import io
 import re
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -27,49 +26,12 @@ from tasks.report.data_wording import ANNOTATION_MEANINGS
 from tasks.report.examples import choose_examples
 from tasks.vision.boxes import BoundingBox
 from tests.makers import png_bytes
+from tests.tasks.report.page_reader import Page
 
 ROOT = Path(__file__).resolve().parents[3]
 
 SCRIPT = "<script>alert(1)</script>"
 QUOTES = "\"'& <b>bold</b>"
-VOID_ELEMENTS = {"meta", "img", "wbr", "br"}
-
-
-class Page(HTMLParser):
-    """Collects elements and text; fails on elements that do not nest."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.elements, self.texts, self._open = [], [], []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if not self._open or self._open[-1] not in ("style", "script"):
-            self.texts.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.texts))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    @property
-    def pictures(self):
-        return [image for image in self.all("img") if "data-enlarge" in image]
 
 
 def box(label="bent", left=0, top=0, width=20, height=20):

@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -23,45 +22,10 @@ from tasks.metrics.classification import CrossValidated, macro, measure, measure
 from tasks.metrics.intervals import wilson_interval
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
 from tasks.report.render import render_report
+from tests.tasks.report.page_reader import Page
 
 SCRIPT_LABEL = "<script>alert(1)</script>"
 QUOTE_LABEL = "\"'& <b>bold</b>"
-VOID_ELEMENTS = {"meta", "img", "wbr", "br", "link", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects what a test asks of a page; fails on elements that do not nest."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID_ELEMENTS:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self._open or self._open[-1] not in ("style", "script"):
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", " ".join(self.texts))
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def image_entry(root: Path, ref: str, label: str, shade: int) -> ImageEntry:
@@ -113,6 +77,7 @@ def make_inputs(
         save_figures(draw_figures(truths["test"], tables["test"], labels, metrics), root / "figures")
     gate = judge(metrics, 0.8, 0.6)
     return ReportInputs(
+        task="classification",
         model_name="parts-classification",
         model_version="7",
         status="staged" if gate.passed else "rejected",
@@ -135,6 +100,7 @@ def make_inputs(
         findings=[Finding(code="ERROR_EMPTY_FILE", source_ref="bent/empty.png", message="the file has no bytes")],
         figures_path=root / "figures",
         provenance={"Dataset": "parts", "Seed": "0"},
+        input_size=320,
     )
 
 

@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,14 @@ def test_everything_lies_below_the_root_without_touching_each_other(tmp_path: Pa
     assert all(folder.parent == home.root for folder in folders)
     assert home.catalogue.latest("parts", "70/15/15") is None
     assert not home.root.exists()
+
+
+def test_work_that_nobody_went_on_with_is_swept(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", "", "")
+    for name, days in (("old", 15), ("fresh", 13)):
+        (home.work_path / name).mkdir(parents=True)
+        changed = time.time() - days * 86_400
+        os.utime(home.work_path / name, (changed, changed))
+    assert home.sweep_work() == ["old"]
+    assert [folder.name for folder in home.work_path.iterdir()] == ["fresh"]
+    assert Home(tmp_path / "none", "", "").sweep_work() == []

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
@@ -25,6 +26,7 @@ from tasks.tracking.registry import (
 )
 from tasks.tracking.runs import RUN_KEY_TAG, run_of_key
 from tests.makers import paint_shape, png_bytes
+from tests.tasks.bundle.made_detector import put_box, silent_outputs, write_detector
 from tests.tasks.conftest import Made
 
 EXPERIMENT = "keeneye/test-registry"
@@ -184,19 +186,15 @@ print(json.dumps({{"answers": answers, "code": tasks.__file__}}))
 """
 
 
-def test_third_party_gets_the_predictors_answers(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
-    pixels = np.stack([paint_shape(shape, 60, (place,)) for place, shape in enumerate(("round", "cross", "ring"))])
-    files = [str(tmp_path / f"{place}.png") for place in range(len(pixels))]
+def _told_elsewhere(home: Home, uri: str, pixels: np.ndarray, folder: Path) -> list[list[dict]]:
+    """Ask the registered model without this checkout: once with files, once with arrays."""
+    files = [str(folder / f"{place}.png") for place in range(len(pixels))]
     for name, picture in zip(files, pixels, strict=True):
         Path(name).write_bytes(png_bytes(picture))
-    np.save(tmp_path / "pixels.npy", pixels)
+    np.save(folder / "pixels.npy", pixels)
     root = str(Path(tasks.__file__).parent.parent)
     code = _ELSEWHERE.format(
-        root=root,
-        address=trained.home.tracking_uri,
-        uri=version.uri,
-        files=files,
-        pixels=str(tmp_path / "pixels.npy"),
+        root=root, address=home.tracking_uri, uri=uri, files=files, pixels=str(folder / "pixels.npy")
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     ended = subprocess.run(
@@ -205,13 +203,62 @@ def test_third_party_gets_the_predictors_answers(version: VersionInfo, trained: 
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout.splitlines()[-1])
     assert not told["code"].startswith(root)
+    return told["answers"]
+
+
+def test_third_party_gets_the_predictors_answers(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    pixels = np.stack([paint_shape(shape, 60, (place,)) for place, shape in enumerate(("round", "cross", "ring"))])
     expected = Predictor.open(trained.model.bundle_path).predict(list(pixels))
-    for answers in told["answers"]:
+    for answers in _told_elsewhere(trained.home, version.uri, pixels, tmp_path):
         for answer, prediction in zip(answers, expected, strict=True):
+            assert set(answer) == {"label", "confidence", "labels", "confidences"}
             assert answer["label"] == prediction.top_label
             assert tuple(answer["labels"]) == prediction.labels
             assert answer["confidences"] == pytest.approx(prediction.confidences, abs=1e-6)
             assert answer["confidence"] == pytest.approx(prediction.confidences[prediction.top_label], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    outputs = silent_outputs()
+    put_box(outputs, 1 * 4 + 2, 1, (0.5, 0.5, 0.5, 0.5), 0.9)
+    put_box(outputs, 16 + 3, 2, (0.25, 0.25, 0.5, 0.5), 0.7)
+    put_box(outputs, 0, 0, (0, 0, 1, 1), 0.3)
+    return write_detector(tmp_path_factory.mktemp("detector"), outputs)
+
+
+@pytest.fixture(scope="module")
+def detector_version(detector: Path, shared_home: Home) -> VersionInfo:
+    with run_of_key(shared_home, EXPERIMENT, "boxes", "registry-boxes") as run:
+        return Registry(shared_home).register(run, "registry-boxes", "boxes", detector, EXAMPLE, {})
+
+
+def test_third_party_gets_the_given_boxes(detector_version: VersionInfo, shared_home: Home, tmp_path: Path) -> None:
+    pixels = np.stack([paint_shape("round", 128), paint_shape("cross", 128)])
+    for answers in _told_elsewhere(shared_home, detector_version.uri, pixels, tmp_path):
+        for answer in answers:
+            assert [box.pop("label") for box in answer["boxes"]] == ["dent", "hole"]
+            assert answer["boxes"][0] == pytest.approx(
+                {"confidence": 0.9, "left": 48, "top": 16, "width": 32, "height": 32}, abs=1e-6
+            )
+            assert answer["boxes"][1] == pytest.approx(
+                {"confidence": 0.7, "left": 48, "top": 48, "width": 48, "height": 48}, abs=1e-6
+            )
+            assert (answer["label"], answer["labels"]) == ("dent", ["dent", "hole"])
+            assert answer["confidences"] == pytest.approx({"dent": 0.9, "hole": 0.7, "cut": 0.3}, abs=1e-6)
+
+
+def test_signature_tells_of_boxes_only_for_a_detector(version: VersionInfo, detector_version: VersionInfo) -> None:
+    plain, boxed = (mlflow.models.get_model_info(info.uri).signature for info in (version, detector_version))
+    assert plain.inputs == boxed.inputs
+    assert plain.outputs.input_names() == ["label", "confidence", "labels", "confidences"]
+    assert boxed.outputs.input_names() == [*plain.outputs.input_names(), "boxes"]
+    boxes = boxed.outputs.to_dict()[-1]
+    assert boxes["type"] == "array"
+    assert {name: field["type"] for name, field in boxes["items"]["properties"].items()} == {
+        "label": "string",
+        **dict.fromkeys(("confidence", "left", "top", "width", "height"), "double"),
+    }
 
 
 def _register(made: Made, name: str, key: str) -> VersionInfo:

@@ -10,7 +10,15 @@ from tasks.errors import DataError, EnvironmentFailed, KeeneyeError, RegistryErr
 from tasks.register.publish import flat_metrics, flat_parameters, metric_name
 from tasks.stores.home import Home
 from tasks.tracking.client import connect
-from tasks.tracking.runs import RUN_KEY_TAG, log_report, run_of_key
+from tasks.tracking.runs import (
+    MAX_BATCH_METRICS,
+    RUN_KEY_TAG,
+    TRAIN_KEY_TAG,
+    TRAINING_CURVES,
+    log_report,
+    run_of_key,
+    run_of_training,
+)
 from tests.tasks.conftest import Made
 
 EXPERIMENT = "keeneye/test-runs"
@@ -216,6 +224,103 @@ def test_labels_keep_metrics_of_their_own(labels: tuple[str, str], trained: Made
     renamed = metrics.model_copy(update={"per_label": dict(zip(labels, figures, strict=False))})
     flat = flat_metrics(renamed)
     assert sum(name.endswith(".f1") and name.startswith("label.") for name in flat) == len(labels)
+
+
+def _rows(*epochs: int) -> list[dict[str, float]]:
+    return [{"epoch": float(e), "loss": 1.0 / e, "validation_map": 0.1 * e, "time": 1.7e9 + e} for e in epochs]
+
+
+def _curve(home: Home, run_id: str, name: str) -> list[tuple[int, float, int]]:
+    points = _client(home).get_metric_history(run_id, f"{TRAINING_CURVES}.{name}")
+    return [(point.step, point.value, point.timestamp) for point in points]
+
+
+def test_curves_are_seen_while_training_goes_on(shared_home: Home) -> None:
+    with run_of_training(shared_home, EXPERIMENT, "live", "n") as run:
+        for epoch in (1, 2):
+            run.log_steps(_rows(epoch), TRAINING_CURVES)
+            expected = [(e, 1.0 / e, 1_700_000_000_000 + 1000 * e) for e in range(1, epoch + 1)]
+            assert _curve(shared_home, run.run_id, "loss") == expected
+            assert _status(shared_home, run.run_id) == "RUNNING"
+    assert _status(shared_home, run.run_id) == "FINISHED"
+    found = _client(shared_home).get_run(run.run_id)
+    assert found.data.tags[TRAIN_KEY_TAG] == "live"
+    assert RUN_KEY_TAG not in found.data.tags
+    assert set(found.data.metrics) == {f"{TRAINING_CURVES}.loss", f"{TRAINING_CURVES}.validation_map"}
+
+
+def test_row_that_was_logged_before_adds_no_point(shared_home: Home) -> None:
+    with run_of_training(shared_home, EXPERIMENT, "twice", "n") as run:
+        run.log_steps(_rows(1, 2), TRAINING_CURVES)
+        run.log_steps(_rows(1, 2, 3), TRAINING_CURVES)
+        run.log_steps(_rows(3), TRAINING_CURVES)
+    for name in ("loss", "validation_map"):
+        assert [step for step, _, _ in _curve(shared_home, run.run_id, name)] == [1, 2, 3]
+
+
+def test_long_training_is_logged_in_parts(shared_home: Home) -> None:
+    epochs = MAX_BATCH_METRICS // 2 + 10
+    with run_of_training(shared_home, EXPERIMENT, "long", "n") as run:
+        run.log_steps(_rows(*range(1, epochs + 1)), TRAINING_CURVES)
+        run.log_steps([], TRAINING_CURVES)
+    for name in ("loss", "validation_map"):
+        assert [step for step, _, _ in _curve(shared_home, run.run_id, name)] == list(range(1, epochs + 1))
+
+
+@pytest.mark.parametrize("kind", [DataError, KeyboardInterrupt])
+def test_killed_training_goes_on_in_its_run(kind: type[BaseException], shared_home: Home) -> None:
+    key = f"killed-{kind.__name__}"
+    with pytest.raises(kind), run_of_training(shared_home, EXPERIMENT, key, "n") as killed:
+        killed.log_steps(_rows(1), TRAINING_CURVES)
+        raise kind("of the test")
+    assert _status(shared_home, killed.run_id) == "FAILED"
+    with run_of_training(shared_home, EXPERIMENT, key, "n") as run:
+        assert run.run_id == killed.run_id
+        assert _status(shared_home, run.run_id) == "RUNNING"
+        run.log_steps(_rows(1, 2), TRAINING_CURVES)
+    assert _status(shared_home, run.run_id) == "FINISHED"
+    assert [step for step, _, _ in _curve(shared_home, run.run_id, "loss")] == [1, 2]
+
+
+def test_first_request_takes_over_the_run_of_its_training(shared_home: Home) -> None:
+    with run_of_training(shared_home, EXPERIMENT, "adopted", "training") as training:
+        training.log_steps(_rows(1), TRAINING_CURVES)
+    with run_of_key(shared_home, EXPERIMENT, "adopts-first", "first", "adopted") as first:
+        assert first.run_id == training.run_id
+    with run_of_key(shared_home, EXPERIMENT, "adopts-second", "second", "adopted") as second:
+        assert second.run_id != training.run_id
+    for key, run in (("adopts-first", first), ("adopts-second", second)):
+        with run_of_key(shared_home, EXPERIMENT, key, "again", "adopted") as again:
+            assert again.run_id == run.run_id
+    found = _client(shared_home).get_run(training.run_id)
+    assert found.data.tags[RUN_KEY_TAG] == "adopts-first"
+    assert found.data.tags[TRAIN_KEY_TAG] == "adopted"
+    assert found.info.run_name == "first"
+    assert [step for step, _, _ in _curve(shared_home, training.run_id, "loss")] == [1]
+
+
+def test_request_without_training_takes_over_nothing(shared_home: Home) -> None:
+    with run_of_training(shared_home, EXPERIMENT, "alone", "n") as training:
+        pass
+    for key, train_key in (("alone-1", ""), ("alone-2", "another training")):
+        with run_of_key(shared_home, EXPERIMENT, key, "n", train_key) as run:
+            assert run.run_id != training.run_id
+
+
+def test_training_of_another_experiment_is_not_taken_over(shared_home: Home) -> None:
+    with run_of_training(shared_home, "keeneye/test-elsewhere", "elsewhere", "n") as training:
+        pass
+    with run_of_key(shared_home, EXPERIMENT, "elsewhere", "n", "elsewhere") as run:
+        assert run.run_id != training.run_id
+
+
+def test_run_of_a_request_is_not_trained_into_again(shared_home: Home) -> None:
+    with run_of_training(shared_home, EXPERIMENT, "closed", "n") as training:
+        training.log_steps(_rows(1), TRAINING_CURVES)
+    with run_of_key(shared_home, EXPERIMENT, "closes", "n", "closed"):
+        pass
+    with run_of_training(shared_home, EXPERIMENT, "closed", "n") as again:
+        assert again.run_id != training.run_id
 
 
 def _client(home: Home) -> MlflowClient:

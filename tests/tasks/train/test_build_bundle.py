@@ -136,7 +136,7 @@ def test_bundle_names_the_version_it_learned_from(trained: Made) -> None:
     # Boxes are a part of a dataset's version that the manifests of a classifier do not show.
     later = trained.manifest.model_copy(update={"dataset_digest": "e" * 64})
     request = trained.config()
-    model = train_model.fn(trained.home, later, request.task, request.training, request.evaluation)
+    model = train_model.fn(trained.home, later, request)
     assert read_model_card(model.bundle_path).dataset_digest == "e" * 64
     assert read_model_card(trained.model.bundle_path).dataset_digest == trained.manifest.dataset_digest
 

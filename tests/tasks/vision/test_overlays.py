@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.vision.boxes import BoundingBox
+from tasks.vision.boxes import BoundingBox, DetectedBox
 from tasks.vision.overlays import (
     HALO_RGB,
     OUTLINE_RGB,
@@ -132,6 +132,57 @@ def test_small_boxes_lie_on_top_of_large_ones_and_no_halo_hides_a_line():
     assert np.array_equal(one, other)
     assert where(one, RED).sum() == 16
     assert where(one, GREEN)[15:30, 10].all()
+
+
+@pytest.mark.parametrize("thickness", [1, 2])
+@pytest.mark.parametrize("side", [3, 8, 30, 200])
+@pytest.mark.parametrize("line", ["dashed", "dotted"])
+def test_broken_lines_start_and_end_at_the_corners(line, side, thickness):
+    box = BoundingBox("bent", 5, 5, side, side)
+    whole, broken = (
+        where(draw_boxes(ground(side + 10, side + 10), [box], COLOURS, thickness=thickness, line=one), GREEN)
+        for one in ("solid", line)
+    )
+    assert not (broken & ~whole).any()
+    outer = 5 - (thickness - 1)
+    edge = broken[outer, outer : side + 5 + thickness - 1]
+    assert edge[0]
+    assert edge[-1]
+    assert 0.3 < edge.mean() <= 0.8
+    assert np.array_equal(broken, broken.T)
+
+
+def test_lines_are_told_apart_by_their_parts():
+    box = BoundingBox("bent", 5, 5, 50, 30)
+    edges = {
+        line: where(draw_boxes(ground(), [box], COLOURS, line=line), GREEN)[5, 5:55]
+        for line in ("solid", "dashed", "dotted")
+    }
+    parts = {line: (np.diff(edge.astype(int)) == -1).sum() + 1 for line, edge in edges.items()}
+    assert parts == {"solid": 1, "dashed": 4, "dotted": 9}
+
+
+def test_empty_parts_of_a_broken_line_show_the_image():
+    image = draw_boxes(ground(), [BoundingBox("bent", 5, 5, 50, 30)], COLOURS, line="dashed")
+    line, halo = image[5, 5:55], image[4, 5:55]
+    assert (line == GREY).all(axis=1).sum() >= 15
+    assert (halo == GREY).all(axis=1).sum() >= 15
+
+
+def test_found_boxes_are_drawn_where_their_edges_round_to():
+    found = DetectedBox("cut", 10.4, 7.6, 20.2, 9.9, 0.876, True)
+    rounded = BoundingBox("cut", 10, 8, 21, 10)
+    assert np.array_equal(*(draw_boxes(ground(), [box], COLOURS) for box in (found, rounded)))
+
+
+def test_captions_are_written_instead_of_labels():
+    box = BoundingBox("bent", 10, 25, 20, 10)
+    plain, same, other = (
+        draw_labels(ground(100, 60), [box], COLOURS, **options)
+        for options in ({}, {"caption": lambda one: one.label}, {"caption": lambda one: f"{one.label} 0.87"})
+    )
+    assert np.array_equal(plain, same)
+    assert where(other, GREEN).sum() > where(plain, GREEN).sum()
 
 
 def test_drawing_leaves_the_image_alone():

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.evaluate.classification_files import evaluation_summary, snapshot_line
 from tasks.evaluate.records import ImagePrediction
-from tasks.evaluate.service_files import evaluation_summary, snapshot_line
 from tasks.metrics.classification import ClassificationMetrics, confusion_matrix, measure, truths_of
 
 TRAINING, EVALUATION = "rekognition-custom-labels-training", "rekognition-custom-labels-evaluation"

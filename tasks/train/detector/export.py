@@ -1,0 +1,188 @@
+"""From a trained network to a bundle, and the proof that both find the same."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torchvision.models.detection import FCOS
+from torchvision.models.detection.image_list import ImageList
+
+from tasks.bundle.detection import MIN_SIDE_PIXELS
+from tasks.bundle.format import BoxDecoding, ModelCard, Network, WeightsFile, file_sha256, write_model_card
+from tasks.bundle.predictor import Predictor
+from tasks.bundle.preprocessing import Letterbox, Normalise, prepare_batch
+from tasks.errors import TrainingError
+from tasks.train.detector.network import OUTPUT_NAMES, Graph
+from tasks.train.detector.weights import save_weights
+from tasks.vision.boxes import DetectedBox
+from tasks.vision.images import RgbImage
+
+DETECTOR_FILE = "detector.onnx"
+WEIGHTS_FILE = "weights.safetensors"
+MAX_BOX_DIFFERENCE = 0.5
+"""Pixels of the network's input, of any edge; measured 2e-4."""
+MAX_SCORE_DIFFERENCE = 1e-3
+"""Boxes whose scores lie closer than this may change places."""
+
+
+def write_bundle(
+    folder: Path,
+    network: FCOS,
+    *,
+    labels: Sequence[str],
+    thresholds: Mapping[str, float],
+    steps: tuple[Letterbox, Normalise],
+    decoding: BoxDecoding,
+    dataset_digest: str,
+    provenance: Mapping[str, str | int | float | bool],
+) -> str:
+    """Write a detector's bundle into an empty folder; returns its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _export(folder / DETECTOR_FILE, network, steps[0].size)
+    save_weights(network, folder / WEIGHTS_FILE)
+    card = ModelCard(
+        task="detection",
+        labels=tuple(labels),
+        thresholds=dict(thresholds),
+        steps=steps,
+        networks={"detector": Network(file=DETECTOR_FILE, sha256=file_sha256(folder / DETECTOR_FILE))},
+        dataset_digest=dataset_digest,
+        provenance=dict(provenance),
+        decoding=decoding,
+        weights=WeightsFile(sha256=file_sha256(folder / WEIGHTS_FILE)),
+    )
+    return write_model_card(folder, card)
+
+
+def require_parity(
+    bundle: Path,
+    network: FCOS,
+    images: Sequence[RgbImage],
+    labels: Sequence[str],
+    steps: tuple[Letterbox, Normalise],
+    decoding: BoxDecoding,
+) -> tuple[float, float]:
+    """Compare the bundle's boxes with those of the network and torchvision's own decoding.
+
+    Args:
+        bundle: the bundle's folder.
+        network: the network it was made of.
+        images: decoded images.
+        labels: label names by column.
+        steps: preprocessing.
+        decoding: settings.
+
+    Returns:
+        The largest difference of a confidence, and of an edge (pixels of the network's input).
+
+    Raises:
+        TrainingError: when a box is missing, is another label's, comes in another order, or lies elsewhere.
+    """
+    predictor = Predictor.open(bundle)
+    score_difference = edge_difference = 0.0
+    for image, answer in zip(images, predictor.predict(images), strict=True):
+        expected = _torchvision_boxes(network, image, labels, steps, decoding)
+        pairs = _pairs(answer.boxes, expected, decoding.score_floor)
+        scale = steps[0].size / max(image.shape[:2])
+        for box, other in pairs:
+            score_difference = max(score_difference, abs(box.confidence - other.confidence))
+            edge_difference = max(edge_difference, scale * float(np.abs(_edges(box) - _edges(other)).max()))
+    if not (score_difference <= MAX_SCORE_DIFFERENCE and edge_difference <= MAX_BOX_DIFFERENCE):
+        raise TrainingError(
+            f"the bundle's boxes differ from the trained network's by {edge_difference:.2g} pixels and "
+            f"{score_difference:.2g} of confidence; report this with the versions of torch and onnxruntime"
+        )
+    return score_difference, edge_difference
+
+
+def _pairs(
+    found: Sequence[DetectedBox], expected: Sequence[DetectedBox], floor: float
+) -> list[tuple[DetectedBox, DetectedBox]]:
+    """Return equal boxes of both in order; those that are about equally sure may have changed places."""
+    pairs = []
+    left = list(expected)
+    for box in found:
+        near = [o for o in left if o.label == box.label and abs(o.confidence - box.confidence) <= MAX_SCORE_DIFFERENCE]
+        if near:
+            closest = min(near, key=lambda other: float(np.abs(_edges(other) - _edges(box)).max()))
+            left.remove(closest)
+            pairs.append((box, closest))
+    clear = floor + MAX_SCORE_DIFFERENCE
+    paired = {id(box) for pair in pairs for box in pair}
+    missing = [box for box in (*found, *expected) if box.confidence > clear and id(box) not in paired]
+    if missing:
+        raise TrainingError(
+            f"the bundle and the trained network disagree on {len(missing)} boxes of an image, the surest "
+            f"{missing[0].label!r} with confidence {missing[0].confidence:.3f}; report this with the versions of torch "
+            "and onnxruntime"
+        )
+    return pairs
+
+
+def _torchvision_boxes(
+    network: FCOS,
+    image: RgbImage,
+    labels: Sequence[str],
+    steps: tuple[Letterbox, Normalise],
+    decoding: BoxDecoding,
+) -> list[DetectedBox]:
+    letterbox = steps[0]
+    height, width = image.shape[:2]
+    content_width, content_height = letterbox.content_size(width, height)
+    batch = torch.from_numpy(prepare_batch([image], steps))
+    network.score_thresh, network.nms_thresh = decoding.score_floor, decoding.nms_iou
+    network.topk_candidates = decoding.candidates_per_level
+    # torchvision counts boxes without width or height, which a bundle never tells.
+    network.detections_per_img = decoding.candidates_per_level * len(decoding.strides)
+    with torch.inference_mode():
+        maps = list(network.backbone(batch).values())
+        anchors = network.anchor_generator(ImageList(batch, [(letterbox.size, letterbox.size)]), maps)[0]
+        places = [one.shape[-2] * one.shape[-1] for one in maps]
+        outputs = {name: list(value.split(places, dim=1)) for name, value in network.head(maps).items()}
+        found = network.postprocess_detections(
+            outputs, [list(anchors.split(places))], [(content_height, content_width)]
+        )[0]
+    sides = found["boxes"][:, 2:] - found["boxes"][:, :2]
+    told = torch.nonzero((sides >= MIN_SIDE_PIXELS).all(dim=1))[: decoding.max_boxes, 0]
+    edges = letterbox.to_image(found["boxes"][told].numpy(), width, height).tolist()
+    return [
+        DetectedBox(labels[label], left, top, right - left, bottom - top, score, is_given=False)
+        for (left, top, right, bottom), label, score in zip(
+            edges, found["labels"][told].tolist(), found["scores"][told].tolist(), strict=True
+        )
+    ]
+
+
+def _edges(box: DetectedBox) -> np.ndarray:
+    return np.array([box.left, box.top, box.right, box.bottom])
+
+
+def _drop_traces(path: Path) -> None:
+    """Remove what tells of the exporting process: equal networks give equal bytes."""
+    model = onnx.load(path)
+    for part in (model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    onnx.save(model, path)
+
+
+def _export(path: Path, network: FCOS, input_size: int) -> None:
+    probe = torch.rand((2, 3, input_size, input_size), generator=torch.Generator().manual_seed(0)) * 4 - 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Graph(network).eval(),
+            (probe,),
+            path,
+            input_names=["images"],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    _drop_traces(path)

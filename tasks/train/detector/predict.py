@@ -1,0 +1,63 @@
+"""What a network finds in prepared images, decoded as the bundle decodes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.models.detection import FCOS
+
+from tasks.bundle.detection import find_boxes
+from tasks.bundle.format import BoxDecoding
+from tasks.bundle.preprocessing import Letterbox, Normalise
+from tasks.train.detector.network import OUTPUT_NAMES, Frozen, Graph
+from tasks.train.detector.samples import Samples
+from tasks.vision.boxes import DetectedBox
+
+BATCH_IMAGES = 8
+
+Detections = list[list[DetectedBox]]
+
+
+def detect(
+    network: FCOS,
+    samples: Samples,
+    labels: Sequence[str],
+    steps: tuple[Letterbox, Normalise],
+    decoding: BoxDecoding,
+    frozen: Frozen | None = None,
+) -> Detections:
+    """Return what a network finds in each sample, the surest first, in pixels of the image; no box is given yet.
+
+    `frozen` runs the stages that keep their weights; None runs them as the rest.
+    """
+    letterbox, normalise = steps
+    detections = []
+    for outputs, (width, height) in zip(
+        _outputs(network, samples, normalise, frozen), samples.image_sizes, strict=True
+    ):
+        found = find_boxes(outputs, decoding, letterbox.size, letterbox.content_size(width, height))
+        edges = letterbox.to_image(found.edges, width, height).tolist()
+        detections.append(
+            [
+                DetectedBox(labels[label], left, top, right - left, bottom - top, score, is_given=False)
+                for (left, top, right, bottom), label, score in zip(
+                    edges, found.labels.tolist(), found.scores.tolist(), strict=True
+                )
+            ]
+        )
+    return detections
+
+
+def _outputs(
+    network: FCOS, samples: Samples, normalise: Normalise, frozen: Frozen | None
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    device = next(network.parameters()).device
+    graph = Graph(network).eval()
+    for start in range(0, len(samples), BATCH_IMAGES):
+        batch = torch.from_numpy(normalise.apply_to_batch(samples.pixels[start : start + BATCH_IMAGES])).to(device)
+        with torch.inference_mode():
+            prepared = batch.contiguous(memory_format=torch.channels_last)
+            answers = graph.learning((frozen or network.backbone.frozen)(prepared))
+        for rows in zip(*(answer.float().cpu().numpy() for answer in answers), strict=True):
+            yield dict(zip(OUTPUT_NAMES, rows, strict=True))

@@ -1,0 +1,115 @@
+"""Images and boxes as the network takes them: letterboxed once, kept on disk, read by the batch."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.bundle.preprocessing import Edges, Letterbox
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.files import read_image_bytes
+from tasks.vision.boxes import BoundingBox
+from tasks.vision.images import decode_rgb
+
+DECODERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Letterboxed images with their true boxes.
+
+    Attributes:
+        pixels: N x S x S x 3, 8 bits, RGB; mapped from disk, so that a set larger than the memory can be learned.
+        boxes: per image B x 4 (left, top, right, bottom in input pixels).
+        labels: per image B label columns.
+        truths: per image its true boxes, in pixels of the image itself.
+        image_sizes: per image its own width and height (pixels).
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: tuple[Edges, ...]
+    labels: tuple[NDArray[np.int64], ...]
+    truths: tuple[tuple[BoundingBox, ...], ...]
+    image_sizes: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def image(self, index: int) -> Tensor:
+        """Return one image as 3 x S x S, 8 bits."""
+        return torch.from_numpy(np.ascontiguousarray(self.pixels[index].transpose(2, 0, 1)))
+
+    def take(self, indices: Sequence[int]) -> "Samples":
+        """Return some of the samples; pixels are copied."""
+        return Samples(
+            self.pixels[list(indices)],
+            tuple(self.boxes[i] for i in indices),
+            tuple(self.labels[i] for i in indices),
+            tuple(self.truths[i] for i in indices),
+            tuple(self.image_sizes[i] for i in indices),
+        )
+
+
+def joined(first: Samples, second: Samples) -> Samples:
+    """Return the samples of both, pixels copied."""
+    return Samples(
+        np.concatenate([first.pixels, second.pixels]),
+        first.boxes + second.boxes,
+        first.labels + second.labels,
+        first.truths + second.truths,
+        first.image_sizes + second.image_sizes,
+    )
+
+
+def prepare_samples(
+    path: Path,
+    root: Path,
+    entries: Sequence[ImageEntry],
+    labels: Sequence[str],
+    letterbox: Letterbox,
+    report: Callable[[int, int], None],
+) -> Samples:
+    """Letterbox images into one file that is mapped into memory.
+
+    Args:
+        path: the `.npy` file to write.
+        root: folder to which references are relative.
+        entries: images whose boxes are known.
+        labels: label names by column.
+        letterbox: to the network's input.
+        report: called with the images done and their number.
+
+    Raises:
+        SourceChanged: when a file's bytes are not those that were checked at ingest.
+    """
+    columns = {label: column for column, label in enumerate(labels)}
+    shape = (len(entries), letterbox.size, letterbox.size, 3)
+    if not entries:
+        return Samples(np.zeros(shape, np.uint8), (), (), (), ())
+    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as stream:
+        # On a full disk, writing to a mapped file that has holes would end the process without a word.
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        images = pool.map(lambda entry: letterbox.apply(decode_rgb(read_image_bytes(root, entry))), entries)
+        for done, image in enumerate(images, start=1):
+            pixels[done - 1] = image
+            report(done, len(entries))
+    return Samples(
+        pixels,
+        tuple(_boxes(entry, letterbox) for entry in entries),
+        tuple(np.array([columns[box.label] for box in entry.truth.boxes or ()], np.int64) for entry in entries),
+        tuple(entry.truth.boxes or () for entry in entries),
+        tuple((entry.width, entry.height) for entry in entries),
+    )
+
+
+def _boxes(entry: ImageEntry, letterbox: Letterbox) -> Edges:
+    edges = [[box.left, box.top, box.right, box.bottom] for box in entry.truth.boxes or ()]
+    return letterbox.to_input(np.array(edges, np.float32).reshape(-1, 4), entry.width, entry.height)
