@@ -36,6 +36,7 @@ def keeneye(*arguments, cwd, **environment):
         pytest.param(["train", "--gate.min_macro_f1", "7"], ["less than or equal to 1"], id="out of range"),
         pytest.param(["train", "--training.input_size", "100"], ["multiple of 32"], id="wrong multiple"),
         pytest.param(["train", "--training.seed", "x"], ["training.seed", "integer"], id="not a number"),
+        pytest.param(["train", "--task", "segmentation"], ["task", "'detection'"], id="unknown task"),
         pytest.param(["train", "--data.source"], ["expected one argument"], id="value missing"),
         pytest.param(["train", "--config", "/no/such.yaml"], ["cannot be read"], id="no config file"),
         pytest.param(["train", "--config"], ["--config"], id="config without a file"),
@@ -47,6 +48,12 @@ def test_wrong_request_is_one_sentence(arguments, words):
     assert "\n" not in refused.value.message
     for word in words:
         assert word in refused.value.message
+
+
+def test_field_of_another_task_is_refused_in_its_own_sentence():
+    with pytest.raises(RequestError) as refused:
+        parse(["train", "--training.detector.epochs", "3"])
+    assert refused.value.message.startswith("training.detector does nothing for the task classification")
 
 
 @pytest.mark.parametrize(
