@@ -1,6 +1,6 @@
-"""The stages that keep their weights, run by ONNX Runtime: five to seven times as fast as torch on a CPU (measured).
+"""The stages that keep their weights, run by ONNX Runtime: about six times as fast as torch on a CPU (measured).
 
-They are half of all work of a training on a CPU: their maps are the largest, and torch passes over each several times.
+In torch they take more than a third of a training step: their maps are the largest, and each is passed over often.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from tasks.errors import TrainingError
 from tasks.train.detector.network import Frozen
 
 MAX_DIFFERENCE = 1e-3
-"""Of features that lie within about 10; measured 2e-5."""
+"""Of features that reach 72 at 320 pixels; measured 7e-5."""
 
 
 class _Stages(nn.Module):  # type: ignore[misc]  # torch is not followed

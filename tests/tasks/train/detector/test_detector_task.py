@@ -204,7 +204,7 @@ def test_wrong_request_is_one_sentence(training, words, make_home, source):
         train(home, source, request_of(**training))
 
 
-def test_run_that_was_deleted_meanwhile_is_no_reason_to_stop(make_home):
+def test_run_that_was_deleted_meanwhile_is_no_reason_to_stop(make_home, caplog):
     home = make_home()
     row = {"epoch": 1.0, "loss": 0.5, "time": 1.7e9}
     with task_module._live(home, experiment_of("parts"), "k" * 64, "parts") as tell:
@@ -213,3 +213,8 @@ def test_run_that_was_deleted_meanwhile_is_no_reason_to_stop(make_home):
         MlflowClient(home.tracking_uri, home.registry_uri).delete_run(run.info.run_id)
         tell(row | {"epoch": 2.0})
         tell(row | {"epoch": 3.0})
+    told = [record.getMessage() for record in caplog.records]
+    assert [message for message in told if message.startswith("epoch")] == [f"epoch {n}: loss 0.500" for n in (1, 2, 3)]
+    # Said once, at the first epoch that cannot be shown.
+    assert sum("not shown live" in message for message in told) == 1
+    assert [step for step, _ in curve(home, run.info.run_id, "loss")] == [1]
