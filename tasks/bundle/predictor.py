@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.bundle.detection import find_boxes, output_shapes
 from tasks.bundle.format import ModelCard, Role, read_model_card
-from tasks.bundle.preprocessing import Letterbox, prepare_batch
+from tasks.bundle.preprocessing import Letterbox
 from tasks.errors import BundleError
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import RgbImage, decode_rgb
@@ -42,6 +42,21 @@ class Prediction:
     def top_label(self) -> str:
         """The label with the highest confidence."""
         return next(iter(self.confidences))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """One image framed as the network takes it, small whatever the image's own size: what may wait in a queue.
+
+    Attributes:
+        pixels: S x S x 3, 8 bits, RGB, not yet normalised.
+        width: of the image itself (pixels).
+        height: of the image itself (pixels).
+    """
+
+    pixels: RgbImage
+    width: int
+    height: int
 
 
 class OnnxNetwork:
@@ -83,7 +98,7 @@ class _TaskModel(Protocol):
 
     def run(self, batch: NDArray[np.float32]) -> Outputs: ...
 
-    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction: ...
+    def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction: ...
 
 
 class _Classifier:
@@ -95,7 +110,7 @@ class _Classifier:
     def run(self, batch: NDArray[np.float32]) -> Outputs:
         return {"confidences": self._head.run(self._backbone.run(batch))}
 
-    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction:
+    def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
         confidences = _highest_first(self._card.labels, outputs["confidences"])
         given = tuple(label for label, value in confidences.items() if value >= self._card.thresholds[label])
         return Prediction(confidences, given)
@@ -115,8 +130,8 @@ class _Detector:
     def run(self, batch: NDArray[np.float32]) -> Outputs:
         return self._network.run_all(batch)
 
-    def interpret(self, outputs: Outputs, image: RgbImage) -> Prediction:
-        boxes = self._boxes(outputs, image.shape[1], image.shape[0])
+    def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
+        boxes = self._boxes(outputs, image.width, image.height)
         surest = dict.fromkeys(self._card.labels, 0.0)
         for box in reversed(boxes):
             surest[box.label] = box.confidence
@@ -176,12 +191,22 @@ class Predictor:
         """Predict decoded images (height x width x 3, RGB, 8 bits), in order."""
         predictions: list[Prediction] = []
         for start in range(0, len(images), BATCH_SIZE):
-            batch = list(images[start : start + BATCH_SIZE])
-            outputs = self._run(batch)
-            for place, image in enumerate(batch):
-                own = {name: rows[place] for name, rows in outputs.items()}
-                predictions.append(self._model.interpret(own, image))
+            predictions += self.predict_prepared([self.prepare(image) for image in images[start : start + BATCH_SIZE]])
         return predictions
+
+    def prepare(self, image: RgbImage) -> PreparedImage:
+        """Frame a decoded image as the network takes it; any thread may do so, beside others."""
+        return PreparedImage(self.card.steps[0].apply(image), image.shape[1], image.shape[0])
+
+    def predict_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
+        """Predict framed images in one call of the network, in order; `BATCH_SIZE` of them cost the least each."""
+        if not images:
+            return []
+        outputs = self._run(images)
+        return [
+            self._model.interpret({name: rows[place] for name, rows in outputs.items()}, image)
+            for place, image in enumerate(images)
+        ]
 
     def predict_bytes(self, files: Sequence[bytes]) -> list[Prediction]:
         """Decode image files and predict them, in order.
@@ -191,14 +216,14 @@ class Predictor:
         """
         return self.predict([decode_rgb(data) for data in files])
 
-    def _run(self, images: list[RgbImage]) -> Outputs:
-        return self._model.run(prepare_batch(images, self.card.steps))
+    def _run(self, images: Sequence[PreparedImage]) -> Outputs:
+        return self._model.run(self.card.steps[1].apply_to_batch(np.stack([image.pixels for image in images])))
 
     def _require_answer(self, folder: Path) -> None:
         # Networks may each be sound and yet not fit each other, the steps, the labels or the decoding.
         black = np.zeros((8, 8, 3), np.uint8)
         try:
-            outputs = self._run([black])
+            outputs = self._run([self.prepare(black)])
         except Exception as error:  # ONNX Runtime raises its own unexported exception types
             raise BundleError(f"the networks in {folder} do not fit each other or the steps: {error}") from error
         expected = {name: (1, *shape) for name, shape in self._model.shapes.items()}

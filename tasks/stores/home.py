@@ -80,6 +80,11 @@ class Home:
         return self.root / "mlartifacts"
 
     @property
+    def bundles_path(self) -> Path:
+        """Bundles fetched from the registry, one folder per digest."""
+        return self.root / "bundles"
+
+    @property
     def reports_path(self) -> Path:
         """Where reports are left for people, one folder per model and version."""
         return self.root / "reports"

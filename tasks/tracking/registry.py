@@ -1,27 +1,22 @@
 """The model registry: versions of registered models, their tags and aliases, and the bundle behind a version."""
 
-import shutil
+import re
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.models import ModelSignature
-from mlflow.models.model import ModelInfo
-from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, Property, Schema
+from mlflow.exceptions import MlflowException
 
-import tasks
-from tasks.bundle.format import Task, bundle_digest, read_model_card
+from tasks.bundle.format import bundle_digest
 from tasks.errors import RegistryError
 from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
+from tasks.tracking.packaging import BUNDLE_ARTIFACT, log_model
 from tasks.tracking.runs import RUN_KEY_TAG, Run
 
 STAGING = "staging"
@@ -29,41 +24,34 @@ STATUS_TAG = "keeneye.status"
 REASONS_TAG = "keeneye.reasons"
 BUNDLE_DIGEST_TAG = "keeneye.bundle_digest"
 DATASET_DIGEST_TAG = "keeneye.dataset_digest"
-MODEL_ARTIFACT = "model"
-BUNDLE_ARTIFACT = "bundle"
 MAX_TAG_CHARACTERS = 5000
-
-_SERVING_CODE = ("__init__.py", "errors.py", "bundle", "vision")
-"""What the predictor needs of the package `tasks`, and all that travels with a model for third parties."""
-_SERVING_LIBRARIES = ("numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydantic")
-_ANSWER = (
-    ColSpec(DataType.string, "label"),
-    ColSpec(DataType.double, "confidence"),
-    ColSpec(Array(DataType.string), "labels"),
-    ColSpec(Map(DataType.double), "confidences"),
-)
-_BOX = Object(
-    [
-        Property("label", DataType.string),
-        *(Property(figure, DataType.double) for figure in ("confidence", "left", "top", "width", "height")),
-    ]
-)
+PAGE_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A registered version as the registry tells it."""
+    """A registered version as the registry tells it; `created_ms` is its creation in ms since 1970, UTC."""
 
     name: str
     version: str
     run_id: str
     tags: dict[str, str]
     aliases: tuple[str, ...]
+    created_ms: int = 0
 
     @property
     def uri(self) -> str:
         """Its `models:/` address."""
         return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """A registered model as the registry tells it; `aliases` maps alias to version."""
+
+    name: str
+    created_ms: int
+    aliases: dict[str, str]
 
 
 class Registry:
@@ -96,6 +84,71 @@ class Registry:
             name, _, number = address.rpartition("/")
             return self._info(self._client.get_model_version(name, number))
 
+    def models(self) -> list[RegisteredModel]:
+        """Return all registered models, by name."""
+        found: list[RegisteredModel] = []
+        token = None
+        while True:
+            with answered(self._home):
+                page = self._client.search_registered_models(max_results=PAGE_ROWS, page_token=token)
+            found += [
+                RegisteredModel(one.name, int(one.creation_timestamp), {a: str(v) for a, v in one.aliases.items()})
+                for one in page
+            ]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda one: one.name)
+
+    def versions(self, name: str) -> list[VersionInfo]:
+        """Return a model's versions, the newest first; none of a model that is not there."""
+        if "'" in name:  # which MLflow's filters cannot hold; Keeneye registers no such name
+            return []
+        with answered(self._home):
+            known = self._client.search_registered_models(f"name = '{name}'", max_results=1)
+        if not known:
+            return []
+        found: list[VersionInfo] = []
+        token = None
+        while True:
+            with answered(self._home):
+                page = self._client.search_model_versions(f"name = '{name}'", max_results=PAGE_ROWS, page_token=token)
+            found += [_version_info(one, _aliases_of(known[0].aliases, one)) for one in page]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda one: -int(one.version))
+
+    def metrics(self, info: VersionInfo) -> dict[str, float]:
+        """Return the figures of the run that made a version; none when the run is gone."""
+        with answered(self._home):
+            try:
+                return dict(self._client.get_run(info.run_id).data.metrics)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return {}
+                raise
+
+    def cached_bundle(self, info: VersionInfo) -> Path:
+        """Return the bundle of a version, fetched once and kept under its digest in the home.
+
+        Whoever opens it verifies it: `Predictor.open(path, expected_digest=info.tags[BUNDLE_DIGEST_TAG])`.
+
+        Raises:
+            RegistryError: when the version holds no bundle.
+        """
+        digest = info.tags.get(BUNDLE_DIGEST_TAG, "")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise RegistryError(f"{info.uri} holds no Keeneye bundle; name a model that Keeneye registered")
+        kept = self._home.bundles_path / digest
+        if kept.is_dir():
+            return kept
+        self._home.bundles_path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=self._home.bundles_path) as scratch:
+            bundle = self.fetch_bundle(info.uri, Path(scratch))
+            # Whole or not at all; another process may have been first.
+            with suppress(OSError):
+                bundle.rename(kept)
+        return kept
+
     def version_of_key(self, name: str, run_key: str) -> VersionInfo | None:
         """Return the version that a run key has registered, or None."""
         with answered(self._home):
@@ -121,7 +174,8 @@ class Registry:
             known = self.version_of_key(name, run_key)
             if known:
                 return known
-            logged = self._log_model(run, bundle, example)
+            with answered(self._home):
+                logged = log_model(self._client, run.run_id, run.experiment_id, bundle, example)
             own_tags = {RUN_KEY_TAG: run_key, BUNDLE_DIGEST_TAG: bundle_digest(bundle)}
             with answered(self._home):
                 if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
@@ -170,49 +224,15 @@ class Registry:
             raise RegistryError(f"{model_uri} holds no Keeneye bundle; name a model that Keeneye registered")
         return bundle
 
-    def _log_model(self, run: Run, bundle: Path, example: bytes) -> ModelInfo:
-        # MLflow copies what it is given under the folder's own name, so the bundle gets the name it will have.
-        with tempfile.TemporaryDirectory(prefix="keeneye-model-") as scratch:
-            staged = Path(scratch) / BUNDLE_ARTIFACT
-            shutil.copytree(bundle, staged)
-            with answered(self._home):
-                known = self._client.create_logged_model(
-                    run.experiment_id, MODEL_ARTIFACT, source_run_id=run.run_id, model_type=""
-                )
-                self._client.log_outputs(run.run_id, [LoggedModelOutput(known.model_id, step=0)])
-                # The ambient run is the thread's own; in a fresh thread there is none.
-                with ThreadPoolExecutor(1) as pool:
-                    return pool.submit(
-                        mlflow.pyfunc.log_model,
-                        model_id=known.model_id,
-                        name=MODEL_ARTIFACT,
-                        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-                        artifacts={BUNDLE_ARTIFACT: str(staged)},
-                        code_paths=[str(_serving_code(Path(scratch)))],
-                        signature=_signature(read_model_card(bundle).task),
-                        input_example=pd.DataFrame({"image": [example]}),
-                        pip_requirements=[f"{name}=={installed_version(name)}" for name in _SERVING_LIBRARIES],
-                    ).result()
-
     def _info(self, found: ModelVersion) -> VersionInfo:
-        aliases = self._client.get_registered_model(found.name).aliases
-        mine = tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
-        return VersionInfo(found.name, str(found.version), found.run_id, dict(found.tags), mine)
+        mine = _aliases_of(self._client.get_registered_model(found.name).aliases, found)
+        return _version_info(found, mine)
 
 
-def _signature(task: Task) -> ModelSignature:
-    boxes = (ColSpec(Array(_BOX), "boxes"),) if task == "detection" else ()
-    return ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema([*_ANSWER, *boxes]))
+def _version_info(found: ModelVersion, aliases: tuple[str, ...]) -> VersionInfo:
+    run_id, created = found.run_id, int(found.creation_timestamp)
+    return VersionInfo(found.name, str(found.version), run_id, dict(found.tags), aliases, created)
 
 
-def _serving_code(scratch: Path) -> Path:
-    package = Path(tasks.__file__).parent
-    target = scratch / "tasks"
-    target.mkdir()
-    for name in _SERVING_CODE:
-        source = package / name
-        if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target / name)
-    return target
+def _aliases_of(aliases: Mapping[str, object], found: ModelVersion) -> tuple[str, ...]:
+    return tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))

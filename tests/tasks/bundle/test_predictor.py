@@ -37,6 +37,15 @@ def test_batch_answers_like_single_calls(count: int, predictor: Predictor, image
         assert one.confidences == pytest.approx(other.confidences, abs=1e-5)
 
 
+def test_prepared_image_is_small_and_answers_alike(predictor: Predictor) -> None:
+    large = paint_shape("round", 900)
+    prepared = predictor.prepare(large)
+    assert prepared.pixels.nbytes < 60_000
+    assert (prepared.width, prepared.height) == (900, 900)
+    assert predictor.predict_prepared([prepared]) == predictor.predict([large])
+    assert predictor.predict_prepared([]) == []
+
+
 def test_confidences_are_sorted_probabilities_of_all_labels(predictor: Predictor, images: list[RgbImage]) -> None:
     for prediction in predictor.predict(images):
         values = list(prediction.confidences.values())

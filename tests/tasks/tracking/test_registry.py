@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -89,6 +90,59 @@ def test_alias_moves(trained: Made, tmp_path: Path) -> None:
     assert registry.version(first.name, first.version).aliases == ()
     fetched = registry.fetch_bundle("models:/registry-alias@staging", tmp_path)
     assert bundle_digest(fetched) == trained.model.bundle_digest
+
+
+def test_models_and_versions_are_listed(version: VersionInfo, trained: Made) -> None:
+    registry = Registry(trained.home)
+    first, second = (_register(trained, "registry-listed", key) for key in ("1", "2"))
+    registry.set_alias(first, "production")
+    listed = {model.name: model for model in registry.models()}
+    assert list(listed) == sorted(listed)
+    assert listed["registry-listed"].aliases == {"production": "1"}
+    assert [one.version for one in registry.versions("registry-listed")] == ["2", "1"]
+    assert registry.versions("registry-listed")[1] == registry.version("registry-listed", "1")
+    assert registry.versions("registry-listed")[1].aliases == ("production",)
+    assert listed["registry-listed"].created_ms <= first.created_ms <= second.created_ms
+    assert registry.versions("registry-nobody") == registry.versions("it's") == []
+
+
+def test_more_models_than_a_page_holds_are_listed(
+    version: VersionInfo, trained: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(trained.home)
+    everything = [model.name for model in registry.models()]
+    monkeypatch.setattr("tasks.tracking.registry.PAGE_ROWS", 1)
+    assert [model.name for model in registry.models()] == everything
+
+
+def test_figures_of_a_version_are_those_of_its_run(version: VersionInfo, trained: Made) -> None:
+    registry = Registry(trained.home)
+    MlflowClient(trained.home.tracking_uri).log_metric(version.run_id, "macro_f1", 0.75)
+    assert registry.metrics(version)["macro_f1"] == 0.75
+    assert registry.metrics(replace(version, run_id="0" * 32)) == {}
+
+
+def test_bundle_is_fetched_once(version: VersionInfo, trained: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(trained.home)
+    kept = registry.cached_bundle(version)
+    assert Predictor.open(kept, expected_digest=version.tags[BUNDLE_DIGEST_TAG]).card.labels == trained.manifest.labels
+    monkeypatch.setattr(Registry, "fetch_bundle", lambda *_: pytest.fail("fetched again"))
+    assert registry.cached_bundle(version) == kept
+    assert [path.name for path in kept.parent.iterdir()] == [version.tags[BUNDLE_DIGEST_TAG]]
+
+
+def test_two_threads_fetch_one_bundle(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other", trained.home.tracking_uri, trained.home.registry_uri)
+    with ThreadPoolExecutor(4) as pool:
+        kept = set(pool.map(lambda _: Registry(other).cached_bundle(version), range(4)))
+    assert [path.name for path in other.bundles_path.iterdir()] == [one.name for one in kept]
+    assert bundle_digest(kept.pop()) == version.tags[BUNDLE_DIGEST_TAG]
+
+
+@pytest.mark.parametrize("digest", ["", "..", "../../etc", "G" * 64])
+def test_foreign_version_has_no_bundle_to_keep(digest: str, version: VersionInfo, trained: Made) -> None:
+    with pytest.raises(RegistryError, match="holds no Keeneye bundle"):
+        Registry(trained.home).cached_bundle(replace(version, tags={BUNDLE_DIGEST_TAG: digest}))
 
 
 @pytest.mark.parametrize(
