@@ -21,12 +21,12 @@ from tasks.errors import EnvironmentFailed, KeeneyeError, SourceChanged
 from tasks.evaluate.records import ImagePrediction, read_predictions
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceOutcome
+from tasks.metrics.matching import edge_difference, pair_same_boxes
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
 
 WARM_UP_IMAGES = 3
 MAX_BOX_SHIFT_PIXELS = 0.5
-EDGES = ("left", "top", "right", "bottom")
 
 
 class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
@@ -79,7 +79,8 @@ def probe(request: ProbeRequest) -> InferenceOutcome:
             return InferenceOutcome(
                 passed=False, reasons=(f"inference test: the model cannot be run: {type(error).__name__}: {error}",)
             )
-    return judge(answers, list(read_predictions(request.predictions)), milliseconds, request)
+    floor = predictor.card.decoding.score_floor if predictor.card.decoding else 0.0
+    return judge(answers, list(read_predictions(request.predictions)), milliseconds, request, floor)
 
 
 def judge(
@@ -87,13 +88,18 @@ def judge(
     evaluated: Sequence[ImagePrediction],
     milliseconds: Sequence[float],
     request: ProbeRequest,
+    score_floor: float = 0.0,
 ) -> InferenceOutcome:
-    """Compare what the registered model answers with what was measured at evaluation, and with the limits."""
+    """Compare what the registered model answers with what was measured at evaluation, and with the limits.
+
+    Boxes at or below `score_floor`, 0 to 1, are not told by the model.
+    """
     pairs = list(zip(answers, evaluated, strict=True))
     right = [_as_evaluated(answer, before).is_correct for answer, before in pairs]
     before_right = [before.is_correct for before in evaluated]
-    drift = max(_drift(answer, before) for answer, before in pairs)
-    shift = max(_shift_pixels(answer, before) for answer, before in pairs)
+    allowed = request.max_confidence_drift
+    drift = max(_drift(answer, before, score_floor, allowed) for answer, before in pairs)
+    shift = max(_shift_pixels(answer, before, allowed) for answer, before in pairs)
     p50, p95 = (float(np.percentile(milliseconds, q)) for q in (50, 95))
     accuracy, expected = float(np.mean(right)), float(np.mean(before_right))
     reasons = []
@@ -138,20 +144,20 @@ def _run(predictor: Predictor, root: Path, entries: Sequence[ImageEntry]) -> tup
     return answers, milliseconds
 
 
-def _drift(answer: Prediction, before: ImagePrediction) -> float:
+def _drift(answer: Prediction, before: ImagePrediction, floor: float, allowed: float) -> float:
     if set(answer.confidences) != set(before.confidences) or not all(map(math.isfinite, answer.confidences.values())):
         return 1.0
     differences = [abs(value - before.confidences[label]) for label, value in answer.confidences.items()]
-    expected = before.boxes or ()
-    if [box.label for box in answer.boxes] != [box.label for box in expected]:
+    pairs, unpaired = pair_same_boxes(answer.boxes, before.boxes or (), allowed)
+    # A box at the lowest confidence that is told may be told once and not again.
+    if any(box.confidence > floor + allowed for box in unpaired):
         return 1.0
-    return max([*differences, *(abs(a.confidence - b.confidence) for a, b in zip(answer.boxes, expected, strict=True))])
+    return max([*differences, *(abs(one.confidence - other.confidence) for one, other in pairs)])
 
 
-def _shift_pixels(answer: Prediction, before: ImagePrediction) -> float:
-    # Boxes that are not the same ones are told as a drift of confidence.
-    pairs = zip(answer.boxes, before.boxes or (), strict=False)
-    return max((abs(getattr(a, edge) - getattr(b, edge)) for a, b in pairs for edge in EDGES), default=0.0)
+def _shift_pixels(answer: Prediction, before: ImagePrediction, allowed: float) -> float:
+    pairs, _ = pair_same_boxes(answer.boxes, before.boxes or (), allowed)
+    return max((edge_difference(one, other) for one, other in pairs), default=0.0)
 
 
 def _as_evaluated(answer: Prediction, before: ImagePrediction) -> ImagePrediction:

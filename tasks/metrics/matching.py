@@ -86,6 +86,37 @@ def match_boxes(truths: Sequence[BoundingBox], found: Sequence[DetectedBox], *, 
     return _greedy(overlaps, overlaps, found)
 
 
+def pair_same_boxes(
+    found: Sequence[DetectedBox], expected: Sequence[DetectedBox], max_difference: float
+) -> tuple[list[tuple[DetectedBox, DetectedBox]], list[DetectedBox]]:
+    """Pair the boxes of two answers to one image; those that are about equally sure may have changed places.
+
+    Args:
+        found: one answer's boxes.
+        expected: the other's.
+        max_difference: of the confidences of one pair, whose labels are equal.
+
+    Returns:
+        The pairs in the order of `found`, and the boxes of either answer that the other has not.
+    """
+    pairs, unpaired, left = [], [], list(expected)
+    for box in found:
+        same_label = [one for one in left if one.label == box.label]
+        near = [one for one in same_label if abs(one.confidence - box.confidence) <= max_difference]
+        if near:
+            closest = min(near, key=lambda one: edge_difference(one, box))
+            left.remove(closest)
+            pairs.append((box, closest))
+        else:
+            unpaired.append(box)
+    return pairs, [*unpaired, *left]
+
+
+def edge_difference(one: DetectedBox, other: DetectedBox) -> float:
+    """Return the largest distance between equal edges of two boxes (pixels)."""
+    return float(np.abs(_edges([one]) - _edges([other])).max())
+
+
 def rank_boxes(truths: TrueBoxes, detections: FoundBoxes, labels: Sequence[str]) -> dict[str, RankedBoxes]:
     """Match all boxes of the given labels, and rank each label's found boxes over all images."""
     rows: dict[str, list[tuple[float, bool, bool]]] = {label: [] for label in labels}

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
 from torchvision.models.detection import FCOS
@@ -15,6 +14,7 @@ from tasks.bundle.format import BoxDecoding, ModelCard, Network, WeightsFile, fi
 from tasks.bundle.predictor import Predictor
 from tasks.bundle.preprocessing import Letterbox, Normalise, prepare_batch
 from tasks.errors import TrainingError
+from tasks.metrics.matching import edge_difference, pair_same_boxes
 from tasks.train.detector.network import OUTPUT_NAMES, Graph
 from tasks.train.detector.weights import save_weights
 from tasks.vision.boxes import DetectedBox
@@ -82,44 +82,31 @@ def require_parity(
         TrainingError: when a box is missing, is another label's, comes in another order, or lies elsewhere.
     """
     predictor = Predictor.open(bundle)
-    score_difference = edge_difference = 0.0
+    scores = pixels = 0.0
     for image, answer in zip(images, predictor.predict(images), strict=True):
         expected = _torchvision_boxes(network, image, labels, steps, decoding)
-        pairs = _pairs(answer.boxes, expected, decoding.score_floor)
+        pairs, unpaired = pair_same_boxes(answer.boxes, expected, MAX_SCORE_DIFFERENCE)
+        _require_all(unpaired, decoding.score_floor)
         scale = steps[0].size / max(image.shape[:2])
         for box, other in pairs:
-            score_difference = max(score_difference, abs(box.confidence - other.confidence))
-            edge_difference = max(edge_difference, scale * float(np.abs(_edges(box) - _edges(other)).max()))
-    if not (score_difference <= MAX_SCORE_DIFFERENCE and edge_difference <= MAX_BOX_DIFFERENCE):
+            scores = max(scores, abs(box.confidence - other.confidence))
+            pixels = max(pixels, scale * edge_difference(box, other))
+    if not (scores <= MAX_SCORE_DIFFERENCE and pixels <= MAX_BOX_DIFFERENCE):
         raise TrainingError(
-            f"the bundle's boxes differ from the trained network's by {edge_difference:.2g} pixels and "
-            f"{score_difference:.2g} of confidence; report this with the versions of torch and onnxruntime"
+            f"the bundle's boxes differ from the trained network's by {pixels:.2g} pixels and {scores:.2g} of "
+            "confidence; report this with the versions of torch and onnxruntime"
         )
-    return score_difference, edge_difference
+    return scores, pixels
 
 
-def _pairs(
-    found: Sequence[DetectedBox], expected: Sequence[DetectedBox], floor: float
-) -> list[tuple[DetectedBox, DetectedBox]]:
-    """Return equal boxes of both in order; those that are about equally sure may have changed places."""
-    pairs = []
-    left = list(expected)
-    for box in found:
-        near = [o for o in left if o.label == box.label and abs(o.confidence - box.confidence) <= MAX_SCORE_DIFFERENCE]
-        if near:
-            closest = min(near, key=lambda other: float(np.abs(_edges(other) - _edges(box)).max()))
-            left.remove(closest)
-            pairs.append((box, closest))
-    clear = floor + MAX_SCORE_DIFFERENCE
-    paired = {id(box) for pair in pairs for box in pair}
-    missing = [box for box in (*found, *expected) if box.confidence > clear and id(box) not in paired]
+def _require_all(unpaired: Sequence[DetectedBox], floor: float) -> None:
+    missing = [box for box in unpaired if box.confidence > floor + MAX_SCORE_DIFFERENCE]
     if missing:
         raise TrainingError(
             f"the bundle and the trained network disagree on {len(missing)} boxes of an image, the surest "
             f"{missing[0].label!r} with confidence {missing[0].confidence:.3f}; report this with the versions of torch "
             "and onnxruntime"
         )
-    return pairs
 
 
 def _torchvision_boxes(
@@ -154,10 +141,6 @@ def _torchvision_boxes(
             edges, found["labels"][told].tolist(), found["scores"][told].tolist(), strict=True
         )
     ]
-
-
-def _edges(box: DetectedBox) -> np.ndarray:
-    return np.array([box.left, box.top, box.right, box.bottom])
 
 
 def _drop_traces(path: Path) -> None:

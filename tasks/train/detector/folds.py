@@ -16,15 +16,14 @@ from tasks.metrics.detection import (
     measure_given_boxes,
 )
 from tasks.train.detector.predict import Detections
-from tasks.train.detector.samples import Samples, joined
+from tasks.train.detector.samples import Samples
 from tasks.train.detector.thresholds import Judged, choose_thresholds
 
 MIN_FOLDS = 2
 
 
 def cross_validate(
-    train: Samples,
-    validation: Samples,
+    samples: Samples,
     entries: Sequence[ImageEntry],
     labels: Sequence[str],
     folds: int,
@@ -38,9 +37,8 @@ def cross_validate(
     threshold it is judged by.
 
     Args:
-        train: images to learn from.
-        validation: images that also take part.
-        entries: of both, in this order.
+        samples: all images that take part.
+        entries: of the same images.
         labels: label names by column.
         folds: number of folds; fewer when fewer images have boxes.
         seed: of the division into folds.
@@ -50,7 +48,6 @@ def cross_validate(
     Returns:
         The estimate, and the pooled boxes.
     """
-    samples = joined(train, validation)
     places = fold_places(entries, folds, seed)
     count = max(places) + 1
     pooled: Detections = [[] for _ in entries]

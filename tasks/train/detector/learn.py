@@ -68,6 +68,11 @@ class DetectorLesson:
     seed: int
     folds: int
 
+    @property
+    def images(self) -> list[ImageEntry]:
+        """All images, those to learn from first."""
+        return [*self.train, *self.validation]
+
 
 def learn_detector(
     folder: Path, work: Path, lesson: DetectorLesson, progress: Progress, tell: Callable[[Row], None]
@@ -87,17 +92,20 @@ def learn_detector(
     """
     if lesson.folds:
         # Refuses before hours of learning what it would refuse after them.
-        fold_places([*lesson.train, *lesson.validation], lesson.folds, lesson.seed)
+        fold_places(lesson.images, lesson.folds, lesson.seed)
     work.mkdir(parents=True, exist_ok=True)
     with progress("prepare images", "images") as report:
-        train = _prepare(work / "train.npy", lesson, lesson.train, report)
-        validation = _prepare(work / "validation.npy", lesson, lesson.validation, report)
+        samples = prepare_samples(
+            work / "samples.npy", lesson.root, lesson.images, lesson.labels, lesson.steps[0], report
+        )
+    train = samples.take(range(len(lesson.train)))
+    validation = samples.take(range(len(lesson.train), len(samples)))
     # Of all other users of torch in this process, none shall notice.
     with torch.random.fork_rng(devices=[]):
         frozen = _export_frozen(lesson, work / "frozen.onnx")
         with progress("train detector", "batches") as report:
             fitted, reused = _fit(lesson, train, validation, work / CHECKPOINT_FILE, frozen, tell, report)
-        estimate, pooled = _estimate(lesson, train, validation, work, frozen, progress)
+        estimate, pooled = _estimate(lesson, samples, work, frozen, progress)
     judged = _judged(lesson, fitted.network, frozen, train, validation, pooled)
     _require_detections(judged[-1], lesson.labels)
     thresholds, sources = choose_thresholds(lesson.labels, judged)
@@ -126,12 +134,6 @@ def learn_detector(
         cross_validated=estimate,
         parity_difference=scores,
     )
-
-
-def _prepare(
-    path: Path, lesson: DetectorLesson, entries: Sequence[ImageEntry], report: Callable[[int, int], None]
-) -> Samples:
-    return prepare_samples(path, lesson.root, entries, lesson.labels, lesson.steps[0], report)
 
 
 def _fit(
@@ -184,7 +186,7 @@ def _first_network(lesson: DetectorLesson) -> tuple[FCOS, dict[str, str]]:
 
 
 def _estimate(
-    lesson: DetectorLesson, train: Samples, validation: Samples, work: Path, frozen: Frozen | None, progress: Progress
+    lesson: DetectorLesson, samples: Samples, work: Path, frozen: Frozen | None, progress: Progress
 ) -> tuple[CrossValidatedDetection | None, Judged | None]:
     if not lesson.folds:
         return None, None
@@ -194,16 +196,7 @@ def _estimate(
         return detect(fitted.network, held_out, lesson.labels, lesson.steps, DECODING, frozen)
 
     with progress("cross-validate", "folds") as report:
-        return cross_validate(
-            train,
-            validation,
-            [*lesson.train, *lesson.validation],
-            lesson.labels,
-            lesson.folds,
-            lesson.seed,
-            fold,
-            report,
-        )
+        return cross_validate(samples, lesson.images, lesson.labels, lesson.folds, lesson.seed, fold, report)
 
 
 def _judged(

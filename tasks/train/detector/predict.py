@@ -55,7 +55,7 @@ def _outputs(
     device = next(network.parameters()).device
     graph = Graph(network).eval()
     for start in range(0, len(samples), BATCH_IMAGES):
-        batch = torch.from_numpy(normalise.apply_to_batch(samples.pixels[start : start + BATCH_IMAGES])).to(device)
+        batch = torch.from_numpy(normalise.apply_to_batch(samples.pixels(start, start + BATCH_IMAGES))).to(device)
         with torch.inference_mode():
             prepared = batch.contiguous(memory_format=torch.channels_last)
             answers = graph.learning((frozen or network.backbone.frozen)(prepared))

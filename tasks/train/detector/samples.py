@@ -25,46 +25,45 @@ class Samples:
     """Letterboxed images with their true boxes.
 
     Attributes:
-        pixels: N x S x S x 3, 8 bits, RGB; mapped from disk, so that a set larger than the memory can be learned.
+        stored: M x S x S x 3, 8 bits, RGB; mapped from disk, so that a set larger than the memory can be learned.
         boxes: per image B x 4 (left, top, right, bottom in input pixels).
         labels: per image B label columns.
         truths: per image its true boxes, in pixels of the image itself.
         image_sizes: per image its own width and height (pixels).
+        rows: per image its place in `stored`; None when all are there in order.
     """
 
-    pixels: NDArray[np.uint8]
+    stored: NDArray[np.uint8]
     boxes: tuple[Edges, ...]
     labels: tuple[NDArray[np.int64], ...]
     truths: tuple[tuple[BoundingBox, ...], ...]
     image_sizes: tuple[tuple[int, int], ...]
+    rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def image(self, index: int) -> Tensor:
         """Return one image as 3 x S x S, 8 bits."""
-        return torch.from_numpy(np.ascontiguousarray(self.pixels[index].transpose(2, 0, 1)))
+        return torch.from_numpy(np.ascontiguousarray(self.stored[self._row(index)].transpose(2, 0, 1)))
+
+    def pixels(self, first: int = 0, end: int | None = None) -> NDArray[np.uint8]:
+        """Return the images from `first` up to `end`, not included, as N x S x S x 3."""
+        return self.stored[[self._row(index) for index in range(*slice(first, end).indices(len(self)))]]
 
     def take(self, indices: Sequence[int]) -> "Samples":
-        """Return some of the samples; pixels are copied."""
+        """Return some of the samples; their pixels stay where they are."""
         return Samples(
-            self.pixels[list(indices)],
+            self.stored,
             tuple(self.boxes[i] for i in indices),
             tuple(self.labels[i] for i in indices),
             tuple(self.truths[i] for i in indices),
             tuple(self.image_sizes[i] for i in indices),
+            tuple(self._row(i) for i in indices),
         )
 
-
-def joined(first: Samples, second: Samples) -> Samples:
-    """Return the samples of both, pixels copied."""
-    return Samples(
-        np.concatenate([first.pixels, second.pixels]),
-        first.boxes + second.boxes,
-        first.labels + second.labels,
-        first.truths + second.truths,
-        first.image_sizes + second.image_sizes,
-    )
+    def _row(self, index: int) -> int:
+        return index if self.rows is None else self.rows[index]
 
 
 def prepare_samples(

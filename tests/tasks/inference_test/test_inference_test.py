@@ -21,6 +21,7 @@ from tasks.inference_test.records import InferenceTest
 from tasks.inference_test.task import run_inference_test, run_probe
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import register_version
+from tasks.vision.boxes import DetectedBox
 from tests.tasks.conftest import LENIENT, Made
 
 
@@ -236,6 +237,38 @@ def test_answers_that_are_no_numbers_survive_the_way_between_the_processes(tmp_p
     evaluated = [_evaluated("a", (0.7, 0.3), ("a",))]
     outcome = judge([Prediction({"a": NAN, "b": NAN}, ())], evaluated, [1.0], _bare_request(tmp_path))
     assert not type(outcome).model_validate_json(outcome.model_dump_json()).passed
+
+
+def _box(left: float, confidence: float, label: str = "a") -> DetectedBox:
+    return DetectedBox(label, left, 10.0, 20.0, 20.0, confidence, is_given=False)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "word"),
+    [
+        pytest.param([_box(5, 0.5), _box(60, 0.5 - 4e-4)], "", id="the same"),
+        pytest.param([_box(60, 0.5), _box(5, 0.5 - 4e-4)], "", id="about equally sure, in another order"),
+        pytest.param([_box(5, 0.5), _box(60, 0.5), _box(90, 0.0505)], "", id="one more at the floor"),
+        pytest.param([_box(5, 0.5)], "max_confidence_drift", id="one is missing"),
+        pytest.param([_box(5, 0.5), _box(60, 0.5), _box(90, 0.06)], "max_confidence_drift", id="one more"),
+        pytest.param([_box(5, 0.5), _box(60, 0.5, "b")], "max_confidence_drift", id="another label"),
+        pytest.param([_box(5, 0.5), _box(61, 0.5)], "pixels from where it was", id="moved"),
+    ],
+)
+def test_judge_pairs_boxes(boxes: list[DetectedBox], word: str, tmp_path: Path) -> None:
+    before = ImagePrediction(
+        source_ref="x.png",
+        sha256="0" * 64,
+        truth=("a",),
+        confidences={"a": 0.5, "b": 0.0},
+        given=(),
+        true_boxes=(),
+        boxes=(_box(5, 0.5), _box(60, 0.5 - 4e-4)),
+    )
+    answer = Prediction({"a": 0.5, "b": 0.0}, (), tuple(boxes))
+    outcome = judge([answer], [before], [1.0], _bare_request(tmp_path), score_floor=0.05)
+    assert outcome.passed == (not word), outcome.reasons
+    assert any(word in reason for reason in outcome.reasons) or not word
 
 
 def test_judge_refuses_other_labels(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from tasks.metrics.matching import (
     box_overlaps,
     confusion_with_background,
     match_boxes,
+    pair_same_boxes,
     precision_recall_at_50,
     rank_boxes,
 )
@@ -174,3 +175,27 @@ def test_ranks_and_curves_follow_the_matches(images: list[tuple[list[BoundingBox
         assert sorted(set(curve.thresholds), reverse=True) == list(curve.thresholds)
         given_ = sum(box.is_given for image in boxes for box in image if box.label == label)
         assert ranked[label].given.sum() == given_
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pairs", "unpaired"),
+    [
+        pytest.param([found(0, 0, 4, 4, 0.5)], [found(0, 0, 4, 4, 0.5)], [(0, 0)], 0, id="the same"),
+        pytest.param(
+            [found(0, 0, 4, 4, 0.5), found(9, 9, 4, 4, 0.4999)],
+            [found(9, 9, 4, 4, 0.5), found(0, 0, 4, 4, 0.4999)],
+            [(0, 1), (1, 0)],
+            0,
+            id="changed places",
+        ),
+        pytest.param([found(0, 0, 4, 4, 0.5)], [found(0, 0, 4, 4, 0.52)], [], 2, id="not as sure"),
+        pytest.param([found(0, 0, 4, 4, 0.5)], [found(0, 0, 4, 4, 0.5, "b")], [], 2, id="another label"),
+        pytest.param([found(0, 0, 4, 4, 0.5)] * 2, [found(0, 0, 4, 4, 0.5)], [(0, 0)], 1, id="told twice"),
+        pytest.param([], [found(0, 0, 4, 4, 0.5)], [], 1, id="not found"),
+        pytest.param([], [], [], 0, id="nothing"),
+    ],
+)
+def test_boxes_of_two_answers_are_paired(one, other, pairs, unpaired) -> None:
+    found_pairs, alone = pair_same_boxes(one, other, 0.001)
+    assert [(one.index(a), other.index(b)) for a, b in found_pairs] == pairs
+    assert len(alone) == unpaired

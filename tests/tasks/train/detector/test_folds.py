@@ -42,7 +42,7 @@ def samples_of(entries):
 
 
 def numbers_of(samples):
-    return samples.pixels[:, 0, 0, 0].tolist()
+    return samples.pixels()[:, 0, 0, 0].tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,9 +92,8 @@ def test_boxes_in_one_group_cannot_be_divided(entries):
         fold_places(entries, 5, 0)
 
 
-def estimate(entries, fold, folds=3, labels=("a",), report=ignore, validation=4):
-    train, held = samples_of(entries[:-validation]), samples_of(entries[-validation:])
-    return cross_validate(train, held, entries, list(labels), folds, 0, fold, report)
+def estimate(entries, fold, folds=3, labels=("a",), report=ignore):
+    return cross_validate(samples_of(entries), entries, list(labels), folds, 0, fold, report)
 
 
 def test_every_image_is_searched_once_by_a_network_that_did_not_see_it():

@@ -3,7 +3,7 @@ import pytest
 
 from tasks.dataset.entries import ImageEntry
 from tasks.errors import SourceChanged
-from tasks.train.detector.samples import joined, prepare_samples
+from tasks.train.detector.samples import prepare_samples
 from tasks.vision.boxes import BoundingBox
 from tests.tasks.train.detector.painted import INPUT_SIZE, LABEL, STEPS, ignore, paint_entries, samples_of, some_boxes
 
@@ -18,7 +18,7 @@ BOX = BoundingBox(LABEL, 12, 20, 30, 24)
 def test_boxes_lie_on_their_pixels(width, height, tmp_path):
     entries = paint_entries(tmp_path, [[BOX]], width=width, height=height)
     samples = samples_of(tmp_path, entries)
-    bright = samples.pixels[0].mean(axis=2) > 135
+    bright = samples.pixels()[0].mean(axis=2) > 135
     rows, columns = np.nonzero(bright)
     pixels = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     np.testing.assert_allclose(samples.boxes[0], [pixels], atol=1.0)
@@ -28,7 +28,7 @@ def test_boxes_lie_on_their_pixels(width, height, tmp_path):
     assert samples.image_sizes == ((width, height),)
     assert samples.truths == ((BOX,),)
     assert samples.image(0).shape == (3, INPUT_SIZE, INPUT_SIZE)
-    np.testing.assert_array_equal(samples.image(0).numpy(), samples.pixels[0].transpose(2, 0, 1))
+    np.testing.assert_array_equal(samples.image(0).numpy(), samples.pixels()[0].transpose(2, 0, 1))
 
 
 def test_labels_are_columns_and_negatives_have_none(tmp_path):
@@ -41,8 +41,9 @@ def test_labels_are_columns_and_negatives_have_none(tmp_path):
 
 def test_pixels_are_mapped_from_disk_not_loaded(tmp_path):
     samples = samples_of(tmp_path, paint_entries(tmp_path, some_boxes(3)))
-    assert isinstance(samples.pixels, np.memmap)
-    np.testing.assert_array_equal(np.load(tmp_path / "000.png.npy"), samples.pixels)
+    assert isinstance(samples.stored, np.memmap)
+    assert samples.take([2, 0]).stored is samples.stored
+    np.testing.assert_array_equal(np.load(tmp_path / "000.png.npy"), samples.pixels())
 
 
 def test_order_and_progress(tmp_path):
@@ -51,29 +52,24 @@ def test_order_and_progress(tmp_path):
     samples = prepare_samples(tmp_path / "s.npy", tmp_path, entries, (LABEL,), STEPS[0], lambda *at: told.append(at))
     assert told == [(number, 5) for number in range(1, 6)]
     turned = prepare_samples(tmp_path / "t.npy", tmp_path, entries[::-1], (LABEL,), STEPS[0], ignore)
-    np.testing.assert_array_equal(turned.pixels[::-1], samples.pixels)
+    np.testing.assert_array_equal(turned.pixels()[::-1], samples.pixels())
 
 
-def test_take_and_joined(tmp_path):
-    first = samples_of(tmp_path, paint_entries(tmp_path, some_boxes(3), name="a"))
-    second = samples_of(tmp_path, paint_entries(tmp_path, [[], [BOX]], name="b"))
-    both = joined(first, second)
-    assert len(both) == 5
-    assert both.truths == first.truths + second.truths
-    taken = both.take([4, 0])
-    np.testing.assert_array_equal(taken.pixels, [second.pixels[1], first.pixels[0]])
-    np.testing.assert_array_equal(taken.boxes[0], second.boxes[1])
-    np.testing.assert_array_equal(taken.boxes[1], first.boxes[0])
-    assert taken.truths == ((BOX,), first.truths[0])
-    assert len(both.take([])) == 0
+def test_take(tmp_path):
+    samples = samples_of(tmp_path, paint_entries(tmp_path, [*some_boxes(3), [], [BOX]]))
+    taken = samples.take([4, 3, 0]).take([0, 2])
+    np.testing.assert_array_equal(taken.pixels(), samples.pixels()[[4, 0]])
+    np.testing.assert_array_equal(taken.pixels(1), samples.pixels(0, 1))
+    np.testing.assert_array_equal(taken.image(1), samples.image(0))
+    np.testing.assert_array_equal(taken.boxes[0], samples.boxes[4])
+    assert taken.truths == ((BOX,), samples.truths[0])
+    assert len(samples.take([])) == len(samples.take([]).pixels()) == 0
 
 
 def test_empty_split(tmp_path):
     nothing = samples_of(tmp_path, [])
     assert len(nothing) == 0
-    assert nothing.pixels.shape == (0, INPUT_SIZE, INPUT_SIZE, 3)
-    some = samples_of(tmp_path, paint_entries(tmp_path, [[BOX]]))
-    assert len(joined(some, nothing)) == 1
+    assert nothing.pixels().shape == (0, INPUT_SIZE, INPUT_SIZE, 3)
 
 
 @pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"other"), lambda path: path.unlink()])
