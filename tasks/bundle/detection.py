@@ -2,10 +2,10 @@
 
 The detector is FCOS (Tian and others, "FCOS: A Simple and Strong Anchor-free Object Detector", arXiv 2006.09214), with
 the conventions of `torchvision.models.detection.fcos`: a location is the upper left corner of its cell, and the score
-of a label is the geometric mean of its probability and the location's centreness.
+of a label is the geometric mean, here a weighted one, of its probability and the location's centreness.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,9 @@ def find_boxes(outputs: RawOutputs, decoding: BoxDecoding, input_size: int, cont
     )
     sides = found.edges[:, 2:] - found.edges[:, :2]
     found = found[np.flatnonzero((sides >= MIN_SIDE_PIXELS).all(axis=1))]
-    return found[suppress_overlaps(found, decoding.nms_iou, decoding.max_boxes)]
+    if decoding.merge_power is None:
+        return found[suppress_overlaps(found, decoding.nms_iou, decoding.max_boxes)]
+    return merge_overlaps(found, decoding.nms_iou, decoding.max_boxes, decoding.merge_power)
 
 
 def suppress_overlaps(found: ScoredBoxes, max_iou: float, limit: int) -> NDArray[np.intp]:
@@ -72,28 +74,49 @@ def suppress_overlaps(found: ScoredBoxes, max_iou: float, limit: int) -> NDArray
     A box goes when it overlaps a surer one of its own label that stays, by an intersection over union above `max_iou`;
     as `torchvision.ops.batched_nms`.
     """
+    return np.array([places[0] for places in _overlapping(found, max_iou, limit)], np.intp)
+
+
+def merge_overlaps(found: ScoredBoxes, max_iou: float, limit: int, power: float) -> ScoredBoxes:
+    """Return the boxes that `suppress_overlaps` keeps, each moved to the mean of itself and those it makes go.
+
+    The mean of the edges is weighted by the scores to the power `power`; scores stay. Neighbouring locations see the
+    same thing and err in different directions: their mean lies better than the surest of them. (Box voting: Gidaris and
+    Komodakis, "Object Detection via a Multi-region and Semantic Segmentation-aware CNN Model", arXiv 1505.01749.)
+    """
+    groups = list(_overlapping(found, max_iou, limit))
+    kept = found[np.array([places[0] for places in groups], np.intp)]
+    weights = found.scores.astype(np.float64) ** power
+    edges = [np.average(found.edges[places], axis=0, weights=weights[places]) for places in groups]
+    return ScoredBoxes(np.array(edges, np.float32).reshape(-1, 4), kept.scores, kept.labels)
+
+
+def _overlapping(found: ScoredBoxes, max_iou: float, limit: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the places of each box that stays and of those that go for it, the surest first in both respects."""
     order = np.argsort(-found.scores, kind="stable")
     edges, labels = np.ascontiguousarray(found.edges[order].T), found.labels[order]
     stays = np.ones(len(order), bool)
     rivals: dict[int, NDArray[np.intp]] = {}
-    kept: list[int] = []
+    kept = 0
     for place, label in enumerate(labels.tolist()):
-        if len(kept) == limit:
+        if kept == limit:
             break
         if stays[place]:
-            kept.append(place)
+            kept += 1
             others = rivals[label] if label in rivals else np.flatnonzero(labels == label)
             overlaps = _iou(edges[:, place], edges[:, others]) > np.float64(max_iou)
-            stays[others[overlaps]] = False
+            gone = others[overlaps]
+            stays[gone] = False
             rivals[label] = others[~overlaps]
-    return order[kept]
+            # A box without area does not overlap even itself.
+            yield order[np.append(place, gone[gone != place])]
 
 
 def _decode_level(
     level: RawOutputs, decoding: BoxDecoding, stride: int, columns: int, content: tuple[int, int]
 ) -> ScoredBoxes:
     logits = level["class_logits"]
-    scores = np.sqrt(_sigmoid(logits) * _sigmoid(level["centreness"])).ravel()
+    scores = _scores(_sigmoid(logits), _sigmoid(level["centreness"]), decoding.centreness_weight).ravel()
     chosen = _surest(scores, decoding.score_floor, decoding.candidates_per_level)
     location, label = np.divmod(chosen, logits.shape[1])
     row, column = np.divmod(location, columns)
@@ -101,6 +124,12 @@ def _decode_level(
     reach = level["box_regression"][location] * stride
     edges = np.concatenate([point - reach[:, :2], point + reach[:, 2:]], axis=1)
     return ScoredBoxes(np.clip(edges, 0, np.array(content * 2, np.float32)), scores[chosen], label)
+
+
+def _scores(probabilities: NDArray[np.float32], centreness: NDArray[np.float32], weight: float) -> NDArray[np.float32]:
+    if weight == 0.5:  # twice as fast as powers, and torchvision's to the last bit
+        return np.asarray(np.sqrt(probabilities * centreness), np.float32)
+    return np.asarray(probabilities ** (1.0 - weight) * centreness**weight, np.float32)
 
 
 def _surest(scores: NDArray[np.float32], floor: float, count: int) -> NDArray[np.intp]:

@@ -50,8 +50,12 @@ class BoxDecoding(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         strides: input pixels between neighbouring locations, of each level of the feature pyramid, ascending.
+        centreness_weight: share of the centreness in a score, which is the weighted geometric mean of the label's
+            probability and the centreness; one half is FCOS's own.
         score_floor: boxes at or below this score, 0 to 1, are not told at all.
         nms_iou: of two boxes of one label that overlap by more than this, the less sure one is dropped.
+        merge_power: a box that stays moves to the mean of itself and those dropped for it, weighted by their scores to
+            this power; None leaves it where it is.
         candidates_per_level: the surest boxes of each level that go into that suppression.
         max_boxes: the surest boxes told of one image.
     """
@@ -59,8 +63,10 @@ class BoxDecoding(BaseModel, frozen=True, extra="forbid"):
     name: Literal["fcos"] = "fcos"
     version: Literal[1] = 1
     strides: tuple[_Stride, ...] = Field(min_length=1, max_length=8)
+    centreness_weight: float = Field(default=0.5, ge=0.0, le=1.0)
     score_floor: float = Field(default=0.05, ge=0.0, lt=1.0)
     nms_iou: float = Field(default=0.6, gt=0.0, le=1.0)
+    merge_power: float | None = Field(default=None, ge=0.0, le=10.0)
     candidates_per_level: int = Field(default=1000, ge=1, le=10_000)
     max_boxes: int = Field(default=100, ge=1, le=1000)
 

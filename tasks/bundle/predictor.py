@@ -13,7 +13,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from tasks.bundle.detection import find_boxes, output_shapes
-from tasks.bundle.format import ModelCard, Role, read_model_card
+from tasks.bundle.format import BoxDecoding, ModelCard, Role, read_model_card
 from tasks.bundle.preprocessing import Letterbox
 from tasks.errors import BundleError
 from tasks.vision.boxes import DetectedBox
@@ -164,6 +164,7 @@ class Predictor:
 
     def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
         self.card = card
+        self._networks = networks
         self._model: _TaskModel = (_Detector if card.task == "detection" else _Classifier)(card, networks)
 
     @classmethod
@@ -186,6 +187,10 @@ class Predictor:
         predictor = cls(card, networks)
         predictor._require_answer(folder)
         return predictor
+
+    def with_decoding(self, decoding: BoxDecoding) -> "Predictor":
+        """Return the same detector with other settings of its decoding; the networks are shared."""
+        return Predictor(self.card.model_copy(update={"decoding": decoding}), self._networks)
 
     def predict(self, images: Sequence[RgbImage]) -> list[Prediction]:
         """Predict decoded images (height x width x 3, RGB, 8 bits), in order."""

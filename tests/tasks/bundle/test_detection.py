@@ -8,7 +8,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms
 
-from tasks.bundle.detection import MIN_SIDE_PIXELS, ScoredBoxes, find_boxes, output_shapes, suppress_overlaps
+from tasks.bundle.detection import (
+    MIN_SIDE_PIXELS,
+    ScoredBoxes,
+    find_boxes,
+    merge_overlaps,
+    output_shapes,
+    suppress_overlaps,
+)
 from tasks.bundle.format import BoxDecoding
 
 SIZE = 64
@@ -111,6 +118,70 @@ def test_suppression_is_that_of_torchvision(rows: list[tuple[int, ...]], max_iou
     expected = batched_nms(torch.from_numpy(edges), torch.from_numpy(scores), torch.from_numpy(labels), max_iou)
     found = suppress_overlaps(ScoredBoxes(edges, scores, labels), max_iou, limit)
     assert found.tolist() == expected.tolist()[:limit]
+
+
+@pytest.mark.parametrize(
+    ("power", "left"),
+    [
+        pytest.param(0.0, 2.0, id="plain mean"),
+        pytest.param(1.0, 1.6, id="by score"),
+        pytest.param(2.0, 1.3, id="square"),
+    ],
+)
+def test_merged_box_is_the_mean_of_those_it_stands_for(power: float, left: float) -> None:
+    edges = np.array([[0, 0, 10, 10], [4, 0, 14, 10], [4, 0, 14, 10], [40, 0, 50, 10]], np.float32)
+    scores, labels = np.array([0.6, 0.4, 0.9, 0.3], np.float32), np.array([0, 0, 1, 0])
+    merged = merge_overlaps(ScoredBoxes(edges, scores, labels), 0.4, 10, power)
+    # The surest is of another label, and what overlaps nothing stays where it is.
+    np.testing.assert_allclose(merged.edges[0], edges[2])
+    assert merged.edges[1, 0] == pytest.approx(left, abs=0.1)
+    assert merged.edges[1, 2] - merged.edges[1, 0] == pytest.approx(10)
+    np.testing.assert_allclose(merged.edges[2], edges[3])
+    assert merged.scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert merged.labels.tolist() == [1, 0, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(0, 30)] * 2, *[st.integers(1, 30)] * 2, st.integers(0, 1)), max_size=12),
+    st.sampled_from((0.0, 0.3, 0.5)),
+    st.integers(1, 12),
+)
+def test_merging_keeps_what_suppression_keeps(rows: list[tuple[int, ...]], max_iou: float, limit: int) -> None:
+    edges = np.array([[x, y, x + w, y + h] for x, y, w, h, _ in rows], np.float32).reshape(-1, 4)
+    scores, labels = np.linspace(0.9, 0.1, len(rows), dtype=np.float32), np.array([row[4] for row in rows], np.intp)
+    found = ScoredBoxes(edges, scores, labels)
+    merged, kept = merge_overlaps(found, max_iou, limit, 2.0), found[suppress_overlaps(found, max_iou, limit)]
+    np.testing.assert_array_equal(merged.scores, kept.scores)
+    np.testing.assert_array_equal(merged.labels, kept.labels)
+    # A mean lies among what it is made of.
+    for box, label in zip(merged.edges, merged.labels, strict=True):
+        own = edges[labels == label]
+        assert (own.min(axis=0) - 1e-4 <= box).all()
+        assert (box <= own.max(axis=0) + 1e-4).all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1 / 3, 0.5, 1.0])
+def test_score_weighs_label_and_centreness(weight: float) -> None:
+    outputs = {
+        "class_logits": np.full((LOCATIONS, 1), -20, np.float32),
+        "box_regression": np.ones((LOCATIONS, 4), np.float32),
+        "centreness": np.full((LOCATIONS, 1), -20, np.float32),
+    }
+    outputs["class_logits"][27], outputs["centreness"][27] = _logit(np.array(0.8)), _logit(np.array(0.2))
+    found = find_boxes(outputs, BoxDecoding(strides=STRIDES, centreness_weight=weight), SIZE, (SIZE, SIZE))
+    assert found.scores[0] == pytest.approx(0.8 ** (1 - weight) * 0.2**weight, abs=1e-6)
+
+
+def test_decoding_merges_when_it_is_asked_to() -> None:
+    outputs = _random_outputs(3, 2, 0.2, 0.8)
+    plain = BoxDecoding(strides=STRIDES, nms_iou=0.4)
+    alone = find_boxes(outputs, plain, SIZE, (SIZE, SIZE))
+    merged = find_boxes(outputs, plain.model_copy(update={"merge_power": 2.0}), SIZE, (SIZE, SIZE))
+    np.testing.assert_array_equal(merged.scores, alone.scores)
+    assert np.abs(merged.edges - alone.edges).max() > 0.5
+    assert (merged.edges >= 0).all()
+    assert (merged.edges <= SIZE).all()
 
 
 def test_equally_sure_boxes_keep_the_order_of_level_location_and_label() -> None:
