@@ -1,4 +1,4 @@
-"""The command line: `keeneye FLOW --group.field value`, from the same model as the form and the Python call.
+"""The command line: `keeneye COMMAND --group.field value`, from the same model as the form and the Python call.
 
 stdout carries one JSON line, the result; everything told on the way goes to stderr. Parses before it imports
 Prefect, MLflow or torch, so that `--help` and a slip of the pen cost no time.
@@ -6,7 +6,6 @@ Prefect, MLflow or torch, so that `--help` and a slip of the pen cost no time.
 
 import argparse
 import difflib
-import importlib
 import json
 import operator
 import os
@@ -14,7 +13,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticBaseSettingsSource
 
-from flows.config import GroundTruthConfig, TrainConfig
+from flows.commands import COMMANDS, Command, imported
 from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
 from tasks.ingest.sources import require_source
 from tasks.stores.home import Home
@@ -31,53 +29,6 @@ EXIT_DONE, EXIT_NO, EXIT_INTERRUPTED = 0, 1, 130
 LIST_ITEMS_SHOWN = 8
 MAX_SENTENCE_CHARACTERS = 500
 SERVER_LIBRARIES = ("httpx", "httpcore", "prefect", "requests", "sqlalchemy", "websockets")
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A flow as the command line knows it; `entrypoint` is imported only when it runs.
-
-    `sources` are the fields that name what must be there before anything is started.
-    """
-
-    config: type[BaseModel]
-    entrypoint: str
-    sources: tuple[str, ...]
-    purpose: str
-    examples: str
-
-
-COMMANDS = {
-    "train": Command(
-        TrainConfig,
-        "flows.train:train",
-        ("data.source", "data.test_source"),
-        "Turn a folder of labelled images into a registered model version, staged when it is good enough.",
-        """examples:
-  keeneye train                                         the built-in demo set, end to end
-  keeneye train --data.source photos                    photos/LABEL/*.jpg, or the MVTec layout
-  keeneye train --data.source photos --gate.min_label_recall 0.8
-  keeneye train --task detection --data.source photos   boxes or masks: a detector, here with masks in the MVTec layout
-  keeneye train --config line7.yaml --training.seed 1   a YAML file; the command line wins
-
-exit codes:
-  0 staged or registered   1 the data or the gate said no   2 the request was wrong   3 try again later""",
-    ),
-    "ground-truth": Command(
-        GroundTruthConfig,
-        "flows.ground_truth:ground_truth",
-        ("data.source", "data.test_source"),
-        "Turn any labelled source into manifests of train, validation and test images; masks become boxes.",
-        """examples:
-  keeneye ground-truth                                             the built-in demo set: masks to boxes
-  keeneye ground-truth --data.source photos --output truth         photos/LABEL/*.jpg, or the MVTec layout
-  keeneye ground-truth --data.source coco.json --data.image_root photos --format yolo --output yolo
-  keeneye ground-truth --data.source old.manifest --data.rewrite '["s3://bucket/photos/="]' --data.rules aws
-
-exit codes:
-  0 written   1 the data, or the rules asked for, said no   2 the request was wrong   3 try again later""",
-    ),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -110,6 +61,10 @@ def parse(arguments: Sequence[str]) -> tuple[Command, BaseModel]:
     if name not in COMMANDS:
         raise RequestError(f"there is no flow {name!r}{_nearest(name, COMMANDS)}; `keeneye --help` lists them")
     command = COMMANDS[name]
+    fields = _field_names(command.model)
+    rest = [_as_option(word, fields) for word in rest]
+    if command.positional and rest and not rest[0].startswith("-"):
+        rest.insert(0, f"--{command.positional}")
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--config", metavar="FILE", help="YAML file with the same groups and fields")
     try:
@@ -119,15 +74,28 @@ def parse(arguments: Sequence[str]) -> tuple[Command, BaseModel]:
     values = _read_yaml(Path(known.config)) if known.config else {}
     parser = _Parser(
         prog=f"keeneye {name}",
-        usage=f"keeneye {name} [--config FILE] [--group.field VALUE ...]",
+        usage=_usage(name, command, fields),
         description=command.purpose,
         epilog=command.examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         parents=[first],
-        fields=_field_names(command.config),
+        fields=fields,
     )
-    return command, _validated(command.config, parser, rest, values)
+    return command, _validated(command.model, parser, rest, values)
+
+
+def _usage(name: str, command: Command, fields: Sequence[str]) -> str:
+    first = f" {command.positional.upper()}" if command.positional else ""
+    option = "--group.field" if any("." in field for field in fields) else "--field"
+    return f"keeneye {name}{first} [--config FILE] [{option} VALUE ...]"
+
+
+def _as_option(word: str, fields: Sequence[str]) -> str:
+    """Read `--max-pending 5` like `--max_pending 5`."""
+    option, equals, value = word.partition("=")
+    spelt = option[2:].replace("-", "_")
+    return f"--{spelt}{equals}{value}" if option.startswith("--") and spelt in fields else word
 
 
 class _Parser(argparse.ArgumentParser):
@@ -173,10 +141,10 @@ def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flo
         if source:
             require_source(source)
     Home.from_environment().root.mkdir(parents=True, exist_ok=True)
+    if not command.is_flow:
+        return imported(command.entrypoint)(config)
     _prepare_environment()
-    module, _, name = command.entrypoint.partition(":")
-    run_flow = getattr(importlib.import_module(module), name)
-    return run_flow(**{group: getattr(config, group) for group in type(config).model_fields})
+    return imported(command.entrypoint)(**{group: getattr(config, group) for group in type(config).model_fields})
 
 
 def _prepare_environment() -> None:
@@ -275,9 +243,9 @@ def _nearest(word: str, words: Iterable[str]) -> str:
 def _overview() -> str:
     rows = "\n".join(f"  {name:<14}{command.purpose}" for name, command in COMMANDS.items())
     return (
-        "usage: keeneye FLOW [--config FILE] [--group.field VALUE ...]\n\n"
+        "usage: keeneye COMMAND [--config FILE] [--group.field VALUE ...]\n\n"
         "From a folder of images to a versioned, gated, promoted recognition model.\n\n"
-        f"flows:\n{rows}\n\n`keeneye FLOW --help` shows every field with its default.\n"
+        f"commands:\n{rows}\n\n`keeneye COMMAND --help` shows every field with its default.\n"
     )
 
 

@@ -7,6 +7,7 @@
       BundleError                1   a model bundle is damaged, foreign or newer than this Keeneye
       RegistryError              1   the registry holds something that contradicts the run
       TrainingError              1   learning or exporting went wrong
+      ServingError               1   an image got no answer; the tree below it is in tasks/serving/errors.py
       EnvironmentFailed          3   a store or server did not answer; a retry may help
 
 A message says what was found, where, and what to do next. A gate that fails is a result, not an error; a bad

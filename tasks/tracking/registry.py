@@ -101,7 +101,7 @@ class Registry:
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Return a model's versions, the newest first; none of a model that is not there."""
-        if "'" in name:  # which MLflow's filters cannot hold; Keeneye registers no such name
+        if set(name) & set("'\\"):  # which MLflow's filters cannot hold; Keeneye registers no such name
             return []
         with answered(self._home):
             known = self._client.search_registered_models(f"name = '{name}'", max_results=1)

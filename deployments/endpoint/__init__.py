@@ -1,0 +1,1 @@
+"""The endpoint: wire protocols in front of `tasks/serving`."""

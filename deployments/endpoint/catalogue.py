@@ -1,0 +1,95 @@
+"""What the registry holds, told for people: models with their versions, aliases, states and figures."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from tasks.serving.arns import is_number
+from tasks.serving.errors import UnknownModel
+from tasks.serving.states import Status, VersionState, VersionStates
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, RegisteredModel, Registry, VersionInfo
+
+MAX_KNOWN_RUNS = 2000
+NOT_STARTED = "NOT_STARTED"
+_FIGURE_OF_TASK = {"detection": "test.map_50", "classification": "test.accuracy"}
+"""The figure that only this task's models have, by which the listing tells the task without opening a bundle."""
+
+Document = dict[str, Any]
+
+
+class Catalogue:
+    """The models of a registry as JSON documents. Blocks on MLflow: call it from a thread."""
+
+    def __init__(self, registry: Registry, states: VersionStates) -> None:
+        self._registry, self._states = registry, states
+        self._metrics: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._lock = Lock()
+
+    def models(self, is_visible: Callable[[str], bool]) -> list[Document]:
+        """Tell all models that may be seen, by name.
+
+        Raises:
+            EnvironmentFailed: when the registry or the states' database does not answer.
+        """
+        return [self._model(model) for model in self._registry.models() if is_visible(model.name)]
+
+    def model(self, name: str) -> Document:
+        """Tell one model.
+
+        Raises:
+            UnknownModel: when there is none of this name.
+            EnvironmentFailed: when the registry or the states' database does not answer.
+        """
+        for model in self._registry.models():
+            if model.name == name:
+                return self._model(model)
+        raise UnknownModel(f"there is no model {name[:100]!r}; GET /v1/models lists all")
+
+    def _model(self, model: RegisteredModel) -> Document:
+        states = self._states.all(model.name)
+        infos = [info for info in self._registry.versions(model.name) if BUNDLE_DIGEST_TAG in info.tags]
+        versions = [self._version(info, states) for info in infos]
+        return {
+            "name": model.name,
+            "task": next((version["task"] for version in versions if version["task"]), None),
+            "created_ms": model.created_ms,
+            "aliases": [
+                {"alias": alias, "version": version, "state": _state(alias, states)}
+                for alias, version in sorted(model.aliases.items())
+            ],
+            "versions": versions,
+        }
+
+    def _version(self, info: VersionInfo, states: dict[str, VersionState]) -> Document:
+        metrics = self._metrics_of(info)
+        return {
+            "version": info.version,
+            "task": next((task for task, figure in _FIGURE_OF_TASK.items() if figure in metrics), None),
+            "status": info.tags.get(STATUS_TAG, ""),
+            "state": _state(info.version, states),
+            "aliases": list(info.aliases),
+            "created_ms": info.created_ms,
+            "bundle_digest": info.tags[BUNDLE_DIGEST_TAG],
+            "metrics": {name: value for name, value in metrics.items() if name.startswith("test.")},
+        }
+
+    def _metrics_of(self, info: VersionInfo) -> dict[str, float]:
+        """Return the figures of a version's run, which was done before it was registered: asked for once."""
+        with self._lock:
+            known = self._metrics.get(info.run_id)
+        if known is None:
+            known = self._registry.metrics(info)
+        with self._lock:
+            self._metrics[info.run_id] = known
+            self._metrics.move_to_end(info.run_id)
+            if len(self._metrics) > MAX_KNOWN_RUNS:
+                self._metrics.popitem(last=False)
+        return known
+
+
+def _state(qualifier: str, states: dict[str, VersionState]) -> str:
+    found = states.get(qualifier)
+    if found:
+        return found.status
+    return NOT_STARTED if is_number(qualifier) else Status.RUNNING

@@ -1,0 +1,178 @@
+"""`keeneye serve`: one process that listens, answers, and ends when what it was answering is answered."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import uvicorn
+from pydantic import BaseModel
+
+from deployments.endpoint.app import LOOPBACK_HOSTS, make_app
+from deployments.endpoint.catalogue import Catalogue
+from deployments.endpoint.http_protocol import BoundedHttpProtocol
+from deployments.endpoint.keys import Keys
+from deployments.endpoint.limits import BodyReader
+from deployments.endpoint.metrics import Metrics
+from deployments.endpoint.parts import Parts
+from deployments.endpoint.readiness import Readiness
+from flows.serve_config import ServeConfig
+from tasks.errors import EnvironmentFailed, RequestError
+from tasks.serving.projects import Projects
+from tasks.serving.service import PredictionService, ServiceLimits
+from tasks.serving.states import VersionStates
+from tasks.stores.home import Home
+from tasks.stores.s3 import read_object
+from tasks.tracking.registry import RegisteredModel, Registry
+
+STOP_SECONDS = 30
+"""For what is being answered when the process is asked to end."""
+IDLE_CONNECTION_SECONDS = 75
+MAX_CONNECTIONS = 512
+BACKLOG = 1024
+MEGABYTE = 1_000_000
+
+
+class ServeResult(BaseModel, frozen=True):
+    """What an endpoint did until it was stopped."""
+
+    status: Literal["stopped"] = "stopped"
+    address: str
+    requests: int
+    seconds: float
+
+
+def serve(config: ServeConfig) -> ServeResult:
+    """Answer until SIGTERM or Ctrl-C, then finish what was admitted.
+
+    Raises:
+        RequestError: without keys, unless nobody needs any; for an address that is not this machine's.
+        EnvironmentFailed: when the port is taken, or registry or database do not answer.
+    """
+    started = time.monotonic()
+    _log_to_stderr()
+    keys = None if config.no_auth else _keys(config)
+    with closing(_listener(config.host, config.port)) as listener:
+        address = _address(listener)
+        home = Home.from_environment()
+        states = VersionStates(config.database or f"sqlite:///{home.root / 'serving.db'}")
+        registry = Registry(home)
+        parts = make_parts(config, keys, registry, states)
+        app = make_app(parts, hosts=() if keys is not None else (*LOOPBACK_HOSTS, config.host))
+        server = uvicorn.Server(_uvicorn_config(app))
+        _tell(f"{_found(registry.models())}; listening on {address}{'' if keys is not None else ', without keys'}")
+        _run(server, listener)
+    return ServeResult(
+        address=address,
+        requests=server.server_state.total_requests,
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, states: VersionStates) -> Parts:
+    """Put the endpoint's parts together."""
+    max_image_bytes = int(config.max_image_megabytes * MEGABYTE)
+    limits = ServiceLimits(
+        max_pending=config.max_pending,
+        max_image_bytes=max_image_bytes,
+        threads=config.threads,
+        max_models=config.max_models,
+        idle_seconds=config.idle_minutes * 60,
+    )
+    service = PredictionService(registry, states, limits)
+    bodies = BodyReader(int(config.max_body_megabytes * MEGABYTE))
+    return Parts(
+        service=service,
+        projects=Projects(registry, states, service, region=config.region, account=config.account),
+        catalogue=Catalogue(registry, states),
+        bodies=bodies,
+        metrics=Metrics(service.stats, lambda: bodies.held_bytes),
+        readiness=Readiness(registry.models),
+        keys=keys,
+        region=config.region,
+        max_image_bytes=max_image_bytes,
+        read_object=read_object,
+    )
+
+
+def _keys(config: ServeConfig) -> Keys:
+    keys = Keys.read(Path(config.keys) if config.keys else None, os.environ)
+    if not len(keys):
+        hint = " or, since only this machine can reach it, --no-auth" if config.is_loopback else ""
+        raise RequestError(f"no client could be answered: there are no keys; give --keys FILE{hint}")
+    return keys
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except socket.gaierror:
+        raise RequestError(f"there is no address {host!r}; give one of this machine, such as 127.0.0.1") from None
+    except OSError as error:
+        raise EnvironmentFailed(
+            f"{host} port {port} cannot be listened on: {os.strerror(error.errno or 0)}; end what uses it, or give "
+            "another --port"
+        ) from None
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _uvicorn_config(app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # any ASGI application
+        http=BoundedHttpProtocol,
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_CONNECTION_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+def _run(server: uvicorn.Server, listener: socket.socket) -> None:
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal anew at its end: with these handlers the process outlives it and exits with 0.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _found(models: list[RegisteredModel]) -> str:
+    if not models:
+        return "no models yet"
+    named = ", ".join(f"{model.name} ({_aliases(model)})" for model in models)
+    return f"{len(models)} model{'s' if len(models) > 1 else ''}: {named}"
+
+
+def _aliases(model: RegisteredModel) -> str:
+    return ", ".join(f"{alias} -> {version}" for alias, version in sorted(model.aliases.items())) or "no alias"
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(f"keeneye: {sentence}\n")
+    sys.stderr.flush()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="keeneye: %(message)s", stream=sys.stderr)
+    for name in ("deployments", "tasks"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

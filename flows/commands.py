@@ -1,0 +1,119 @@
+"""The commands that `keeneye` knows: what each asks for, what it runs, and what its help teaches.
+
+Requests and flows are named, not imported, so that `keeneye --help` needs neither.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as the command line knows it; `config` and `entrypoint` are imported only when they are needed.
+
+    Attributes:
+        config: MODULE:NAME of the request's model.
+        entrypoint: MODULE:NAME of what runs: a flow, or a function of the whole request.
+        sources: the fields that name what must be there before anything is started.
+        purpose: one sentence.
+        examples: what `--help` ends with.
+        positional: the field that the first word stands for, if it is no option.
+        is_flow: whether Prefect runs it, with the request's groups as parameters.
+    """
+
+    config: str
+    entrypoint: str
+    sources: tuple[str, ...]
+    purpose: str
+    examples: str
+    positional: str = ""
+    is_flow: bool = True
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """The request's model."""
+        model: type[BaseModel] = imported(self.config)
+        return model
+
+
+COMMANDS = {
+    "train": Command(
+        "flows.config:TrainConfig",
+        "flows.train:train",
+        ("data.source", "data.test_source"),
+        "Turn a folder of labelled images into a registered model version, staged when it is good enough.",
+        """examples:
+  keeneye train                                         the built-in demo set, end to end
+  keeneye train --data.source photos                    photos/LABEL/*.jpg, or the MVTec layout
+  keeneye train --data.source photos --gate.min_label_recall 0.8
+  keeneye train --task detection --data.source photos   boxes or masks: a detector, here with masks in the MVTec layout
+  keeneye train --config line7.yaml --training.seed 1   a YAML file; the command line wins
+
+exit codes:
+  0 staged or registered   1 the data or the gate said no   2 the request was wrong   3 try again later""",
+    ),
+    "ground-truth": Command(
+        "flows.config:GroundTruthConfig",
+        "flows.ground_truth:ground_truth",
+        ("data.source", "data.test_source"),
+        "Turn any labelled source into manifests of train, validation and test images; masks become boxes.",
+        """examples:
+  keeneye ground-truth                                             the built-in demo set: masks to boxes
+  keeneye ground-truth --data.source photos --output truth         photos/LABEL/*.jpg, or the MVTec layout
+  keeneye ground-truth --data.source coco.json --data.image_root photos --format yolo --output yolo
+  keeneye ground-truth --data.source old.manifest --data.rewrite '["s3://bucket/photos/="]' --data.rules aws
+
+exit codes:
+  0 written   1 the data, or the rules asked for, said no   2 the request was wrong   3 try again later""",
+    ),
+    "predict": Command(
+        "flows.predict_config:PredictConfig",
+        "flows.predict:predict",
+        ("source",),
+        "Run a registered model over a folder, an archive or a manifest of images; resumes where it was stopped.",
+        """examples:
+  keeneye predict --model models:/bolts@staging --source photos --output answers
+  keeneye predict --model models:/bolts/3 --source photos.zip
+
+exit codes:
+  0 written   1 the data or the model said no   2 the request was wrong   3 try again later""",
+    ),
+    "export": Command(
+        "flows.export_config:ExportConfig",
+        "flows.export:export",
+        (),
+        "Write a registered model in another format, measured and gated anew on its test images.",
+        """examples:
+  keeneye export bolts@production --format onnx-int8
+  keeneye export bolts/3 --format openvino --output edge
+
+exit codes:
+  0 written   1 the loss exceeds the limit, with the numbers   2 the request was wrong   3 try again later""",
+        positional="model",
+    ),
+    "serve": Command(
+        "flows.serve_config:ServeConfig",
+        "deployments.endpoint.server:serve",
+        (),
+        "Answer clients: the calls of Rekognition Custom Labels, a plain HTTP API, and a page.",
+        """examples:
+  keeneye serve --no-auth                               this machine only, without keys; see http://127.0.0.1:8080
+  keeneye serve --host 0.0.0.0 --keys keys.yaml         clients' keys: access_key_id, secret_access_key, projects
+  keeneye serve --keys keys.yaml --database postgresql+psycopg://user@host/keeneye
+
+SIGTERM and Ctrl-C finish what is being answered.
+
+exit codes:
+  0 stopped   2 the request was wrong   3 port, registry or database do not answer; try again later""",
+        is_flow=False,
+    ),
+}
+
+
+def imported(address: str) -> Any:  # noqa: ANN401 - whatever the address names
+    """Return what MODULE:NAME names, importing its module."""
+    module, _, name = address.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,1 @@
+"""The export of a registered bundle to formats that run elsewhere."""

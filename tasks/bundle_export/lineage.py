@@ -1,0 +1,140 @@
+"""From a registered version back to what it learned from: its manifests, its images, its training.
+
+MLflow keeps the manifests of every run, and the store of the machine that trained keeps the records; the bytes of the
+manifests tie the two together.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tasks.bundle.format import read_model_card
+from tasks.bundle_export.records import ExportSource
+from tasks.dataset.entries import SPLITS, Split
+from tasks.dataset.versions import manifests_digest
+from tasks.errors import DataError
+from tasks.ground_truth.manifests import read_manifest
+from tasks.manifest.records import Manifest
+from tasks.stores.content import RECORD_NAME, StageRecord
+from tasks.stores.home import Home
+from tasks.tracking.client import answered, connect
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry, VersionInfo
+from tasks.tracking.runs import TRAIN_KEY_TAG
+from tasks.train.records import TrainedModel
+
+MANIFESTS_FOLDER = "manifests"
+NEEDED_SPLITS: tuple[Split, ...] = ("train", "test")
+
+R = TypeVar("R", bound=StageRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """What MLflow tells of the run behind a version: the key of its training, the digest of its manifests."""
+
+    train_key: str
+    manifest_digest: str
+
+
+def find_source(home: Home, model_uri: str) -> ExportSource:
+    """Fetch a version's bundle and find the manifests, images and training behind it.
+
+    Args:
+        home: where to look.
+        model_uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`; the scheme may be left out.
+
+    Raises:
+        RegistryError: when there is no such version, or Keeneye did not register it.
+        BundleError: when the bundle is damaged.
+        DataError: when manifests, images or training are not on this machine.
+    """
+    registry = Registry(home)
+    info = registry.resolve(model_uri)
+    bundle = registry.cached_bundle(info)
+    digest = info.tags[BUNDLE_DIGEST_TAG]
+    read_model_card(bundle, expected_digest=digest)
+    run = _logged_run(home, info)
+    return ExportSource(
+        model_name=info.name,
+        model_version=info.version,
+        model_uri=info.uri,
+        bundle_digest=digest,
+        bundle_path=str(bundle),
+        manifest=_find_manifest(home, info, run.manifest_digest),
+        model=_find_training(home, info, run.train_key),
+    )
+
+
+def _logged_run(home: Home, info: VersionInfo) -> LoggedRun:
+    client = connect(home)
+    with tempfile.TemporaryDirectory(prefix="keeneye-manifests-") as scratch:
+        empty = Path(scratch) / "empty"
+        empty.touch()
+        with answered(home):
+            tags = client.get_run(info.run_id).data.tags
+            logged = {one.path for one in client.list_artifacts(info.run_id, MANIFESTS_FOLDER)}
+            # A split without images is not logged.
+            paths = {
+                split: Path(client.download_artifacts(info.run_id, name, scratch)) if name in logged else empty
+                for split, name in ((split, f"{MANIFESTS_FOLDER}/{split}.manifest") for split in SPLITS)
+            }
+        return LoggedRun(tags.get(TRAIN_KEY_TAG, ""), manifests_digest(paths))
+
+
+def _find_manifest(home: Home, info: VersionInfo, digest: str) -> Manifest:
+    found = [
+        record.model_copy(update={"entry_path": str(path)})
+        for path, record in _records(home, "manifest", Manifest)
+        if record.manifest_digest == digest
+    ]
+    if not found:
+        raise _elsewhere(info, f"its manifests {digest[:12]}", home)
+    if not found[0].totals["test"]:
+        raise DataError(f"{info.uri} has no test images to compare an export on; train it with some")
+    # The same images may have been read from several places, of which some are gone.
+    missing = {place: _missing_image(manifest) for place, manifest in enumerate(found)}
+    for place, path in missing.items():
+        if not path:
+            return found[place]
+    raise DataError(
+        f"the images of {info.uri} are not where they were: {' and '.join(sorted(missing.values()))} is missing; "
+        "put them back, or train again on this machine"
+    )
+
+
+def _missing_image(manifest: Manifest) -> str:
+    for split in NEEDED_SPLITS:
+        for entry in read_manifest(manifest.manifest_path(split)):
+            path = Path(manifest.roots[split]) / entry.source_ref
+            if not path.is_file():
+                return str(path)
+    return ""
+
+
+def _find_training(home: Home, info: VersionInfo, train_key: str) -> TrainedModel:
+    for path, record in _records(home, "train", TrainedModel, lambda key: key == train_key):
+        return record.model_copy(update={"entry_path": str(path)})
+    raise _elsewhere(info, f"its training {train_key[:12]}", home)
+
+
+def _elsewhere(info: VersionInfo, what: str, home: Home) -> DataError:
+    return DataError(
+        f"{info.uri} was trained elsewhere: {what} is not in {home.store.root}; export it with the KEENEYE_HOME that "
+        "trained it, or train again here"
+    )
+
+
+def _records(
+    home: Home, stage: str, record_type: type[R], is_wanted: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[Path, R]]:
+    for path in home.store.entries_of(stage):
+        try:
+            record = record_type.model_validate_json((path / RECORD_NAME).read_text(encoding="utf-8"))
+        except (OSError, ValidationError):  # of an older Keeneye, with other fields
+            continue
+        if is_wanted(record.key):
+            yield path, record

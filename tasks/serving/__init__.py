@@ -1,0 +1,1 @@
+"""Serving: from image bytes to the answer of a registered model, many at a time."""

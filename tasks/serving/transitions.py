@@ -1,0 +1,130 @@
+"""Starting and stopping: told at once, carried out behind.
+
+Whoever meets a state that is still under way (this process after a restart, or another one on the same database)
+carries it on, so no version stays STARTING because a process died.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+from typing import Protocol
+
+from tasks.errors import KeeneyeError
+from tasks.serving.errors import ServiceStopping
+from tasks.serving.states import Status, VersionState, VersionStates
+
+MESSAGES = {
+    Status.STARTING: "The model is being loaded.",
+    Status.RUNNING: "The model is running.",
+    Status.STOPPING: "The model is being stopped.",
+    Status.STOPPED: "The model is stopped; it can be started again.",
+}
+_UNDER_WAY = (Status.STARTING, Status.STOPPING)
+_log = logging.getLogger(__name__)
+
+
+class ModelService(Protocol):
+    """What starting needs of the service that answers images."""
+
+    async def warm(self, model: str, qualifier: str) -> object:
+        """Load a model, whatever its state; raises KeeneyeError when it cannot be loaded."""
+
+    def state_changed(self, model: str, qualifier: str) -> None:
+        """Look at a state anew before the next answer."""
+
+
+class Transitions:
+    """The starts and stops of one process; of one event loop."""
+
+    def __init__(self, states: VersionStates, service: ModelService) -> None:
+        self._states, self._service = states, service
+        self._tasks: dict[asyncio.Task[None], tuple[str, str]] = {}
+        self._is_closed = False
+
+    async def begin(
+        self,
+        model: str,
+        qualifier: str,
+        expected: Collection[Status | None],
+        to: Status,
+        *,
+        units: tuple[int, int | None] | None = None,
+    ) -> bool:
+        """Enter STARTING or STOPPING from one of the expected states; tell whether that was done here.
+
+        Raises:
+            ServiceStopping: once it is closed.
+            EnvironmentFailed: when the database does not answer.
+        """
+        if self._is_closed:
+            raise ServiceStopping("the service is being stopped and changes no states; try again in a moment")
+        moved = await self._move(model, qualifier, expected, to, MESSAGES[to], units)
+        if moved:
+            self._carry(model, qualifier, to)
+        return moved
+
+    async def resume(self) -> list[VersionState]:
+        """Carry on what processes left under way when they ended, and return it.
+
+        Raises:
+            EnvironmentFailed: when the database does not answer.
+        """
+        found = await asyncio.to_thread(self._states.having, _UNDER_WAY)
+        self.carry_on(found)
+        return found
+
+    def carry_on(self, states: Iterable[VersionState]) -> None:
+        """Carry on those states that are under way and not in hand."""
+        for state in states:
+            if state.status in _UNDER_WAY and (state.model, state.qualifier) not in self._tasks.values():
+                self._carry(state.model, state.qualifier, state.status)
+
+    async def aclose(self) -> None:
+        """Leave what is under way to the next process, which carries it on."""
+        self._is_closed = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _carry(self, model: str, qualifier: str, status: Status) -> None:
+        if self._is_closed:
+            return
+        finish = self._finish_start if status is Status.STARTING else self._finish_stop
+        task = asyncio.create_task(finish(model, qualifier))
+        self._tasks[task] = (model, qualifier)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        model, qualifier = self._tasks.pop(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("the state of %s %s could not be written", model, qualifier, exc_info=error)
+
+    async def _finish_start(self, model: str, qualifier: str) -> None:
+        to, message = Status.RUNNING, MESSAGES[Status.RUNNING]
+        try:
+            await self._service.warm(model, qualifier)
+        except ServiceStopping:
+            return  # the next process carries it on
+        except KeeneyeError as error:
+            to, message = Status.FAILED, f"The model cannot be loaded: {error.message}"
+        except Exception as error:
+            _log.exception("loading %s %s failed in an unforeseen way", model, qualifier)
+            to, message = Status.FAILED, f"The model cannot be loaded: {type(error).__name__}; see the server's log."
+        await self._move(model, qualifier, {Status.STARTING}, to, message)
+
+    async def _finish_stop(self, model: str, qualifier: str) -> None:
+        await self._move(model, qualifier, {Status.STOPPING}, Status.STOPPED, MESSAGES[Status.STOPPED])
+
+    async def _move(
+        self,
+        model: str,
+        qualifier: str,
+        expected: Collection[Status | None],
+        to: Status,
+        message: str,
+        units: tuple[int, int | None] | None = None,
+    ) -> bool:
+        move = self._states.move
+        moved = await asyncio.to_thread(move, model, qualifier, expected, to, message=message, units=units)
+        self._service.state_changed(model, qualifier)
+        return moved

@@ -1,0 +1,88 @@
+"""From a registered version back to its manifests, images and training; a sentence for what is missing."""
+
+import shutil
+
+import pytest
+
+from tasks.bundle_export.lineage import find_source
+from tasks.errors import BundleError, DataError, RegistryError
+from tasks.stores.home import Home
+from tasks.tracking.registry import Registry
+from tests.tasks.bundle_export.conftest import NAME
+
+
+def test_finds_what_the_version_was_made_of(exportable, source):
+    assert (source.model_name, source.model_version, source.model_uri) == (NAME, "1", f"models:/{NAME}/1")
+    assert source.bundle_digest == exportable.model.bundle_digest
+    assert source.manifest.manifest_digest == exportable.manifest.manifest_digest
+    assert source.manifest.roots == exportable.manifest.roots
+    assert source.manifest.manifest_path("test").read_bytes() == exportable.manifest.manifest_path("test").read_bytes()
+    assert source.model.cross_validated == exportable.model.cross_validated
+    assert source.model.key == exportable.model.key
+
+
+@pytest.mark.parametrize("scheme", ["", "models:/"], ids=["bare", "with scheme"])
+@pytest.mark.parametrize("qualifier", ["/1", "@trial"], ids=["number", "alias"])
+def test_any_address_of_the_version(exportable, source, scheme, qualifier):
+    registry = Registry(exportable.home)
+    registry.set_alias(registry.version(NAME, "1"), "trial")
+    found = find_source(exportable.home, f"{scheme}{NAME}{qualifier}")
+    assert found.bundle_digest == source.bundle_digest
+    assert found.model_version == "1"
+
+
+@pytest.mark.parametrize("address", [f"{NAME}@nobody", f"{NAME}/99", "nobody/1"])
+def test_unknown_version_is_refused(exportable, source, address):
+    with pytest.raises(RegistryError):
+        find_source(exportable.home, address)
+
+
+def test_version_trained_elsewhere_is_refused(exportable, source, tmp_path):
+    here = Home(tmp_path / "home", exportable.home.tracking_uri, exportable.home.registry_uri)
+    with pytest.raises(DataError, match="trained elsewhere: its manifests") as caught:
+        find_source(here, f"{NAME}/1")
+    assert str(here.store.root) in caught.value.message
+
+
+@pytest.fixture
+def copied(exportable, source, tmp_path):
+    """A home of its own whose records can be changed; versions and artifacts are those of the shared one."""
+    shutil.copytree(exportable.home.root / "store", tmp_path / "home" / "store")
+    return Home(tmp_path / "home", exportable.home.tracking_uri, exportable.home.registry_uri)
+
+
+def rewrite(home, stage, old, new):
+    assert len(old) == len(new), "the store's marker tells sizes"
+    for path in home.store.root.glob(f"entries/{stage}/*/record.json"):
+        path.write_text(path.read_text().replace(old, new))
+
+
+def test_training_elsewhere_is_refused(copied):
+    shutil.rmtree(copied.store.root / "entries" / "train")
+    with pytest.raises(DataError, match="trained elsewhere: its training"):
+        find_source(copied, f"{NAME}/1")
+
+
+def test_images_that_are_gone_are_named(copied, exportable):
+    gone = "/" + "x" * (len(str(exportable.source)) - 1)
+    rewrite(copied, "manifest", str(exportable.source), gone)
+    with pytest.raises(DataError, match="are not where they were") as caught:
+        find_source(copied, f"{NAME}/1")
+    assert gone in caught.value.message
+
+
+def test_records_of_another_keeneye_are_passed_over(copied):
+    strange = copied.store.root / "entries" / "manifest" / "strange"
+    strange.mkdir()
+    (strange / "record.json").write_text('{"schema_version": 0}')
+    (strange / "_complete.json").write_text("{}")
+    assert find_source(copied, f"{NAME}/1").model_version == "1"
+
+
+def test_damaged_bundle_is_refused(exportable, source, tmp_path):
+    here = Home(tmp_path / "home", exportable.home.tracking_uri, exportable.home.registry_uri)
+    kept = here.bundles_path / source.bundle_digest
+    shutil.copytree(exportable.model.bundle_path, kept)
+    (kept / "head.onnx").write_bytes(b"else")
+    with pytest.raises(BundleError, match=r"head.onnx does not have the digest"):
+        find_source(here, f"{NAME}/1")

@@ -1,0 +1,83 @@
+"""The script in every export: in a bare process, without Keeneye, it answers as the predictor does."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.bundle.format import BoxDecoding
+from tasks.bundle.predictor import Predictor
+from tasks.bundle_export.formats import EXAMPLE
+from tasks.bundle_export.openvino_bundle import convert_bundle
+from tasks.vision.images import decode_rgb
+from tests.tasks.bundle_export.conftest import LABELS
+from tests.tasks.bundle_export.conv_detector import STRIDES, write_conv_detector
+
+
+@pytest.fixture(scope="module")
+def photos(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    paths = [folder / f"{number}.png" for number in range(len(pictures))]
+    for path, picture in zip(paths, pictures, strict=True):
+        cv2.imwrite(str(path), picture)
+    turned, clear = Image.fromarray(pictures[1]), Image.fromarray(np.dstack([pictures[0], pictures[0][..., 0]]))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(folder / "turned.jpg", exif=exif)
+    clear.save(folder / "clear.png")
+    return [*paths, folder / "turned.jpg", folder / "clear.png"]
+
+
+@pytest.fixture(scope="module", params=["classifier", "detector", "detector that merges"])
+def bundle(request, tmp_path_factory):
+    if request.param == "classifier":
+        return request.getfixturevalue("exportable").model.bundle_path
+    if request.param == "detector":
+        return request.getfixturevalue("detector")
+    decoding = BoxDecoding(strides=STRIDES, centreness_weight=0.25, nms_iou=0.3, merge_power=2.0, max_boxes=9)
+    return write_conv_detector(tmp_path_factory.mktemp("merging") / "bundle", LABELS, decoding=decoding)
+
+
+def run(folder, photos):
+    # -I: neither the working folder nor PYTHONPATH nor the user's packages.
+    command = [sys.executable, "-I", str(folder / "predict.py"), *map(str, photos)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "openvino"])
+def test_answers_as_the_predictor(bundle, photos, tmp_path, format_name):
+    if format_name == "openvino":
+        convert_bundle(bundle, tmp_path)
+    else:
+        for path in bundle.iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "predict.py").write_bytes(EXAMPLE.read_bytes())
+    expected = Predictor.open(bundle).predict([decode_rgb(path.read_bytes()) for path in photos])
+    found = run(tmp_path, photos)
+    assert [one["image"] for one in found] == [str(path) for path in photos]
+    for answer, one in zip(expected, found, strict=True):
+        if "boxes" not in one:
+            assert one["confidences"] == pytest.approx(answer.confidences, abs=1e-4)
+            assert tuple(one["labels"]) == answer.labels
+            continue
+        assert len(one["boxes"]) == len(answer.boxes) > 3
+        for box, other in zip(one["boxes"], answer.boxes, strict=True):
+            assert (box["label"], box["is_given"]) == (other.label, other.is_given)
+            figures = [box[name] for name in ("left", "top", "width", "height", "confidence")]
+            assert figures == pytest.approx(
+                [other.left, other.top, other.width, other.height, other.confidence], abs=1e-3
+            )
+
+
+def test_imports_nothing_of_keeneye():
+    tree = ast.parse(EXAMPLE.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    foreign = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    assert foreign == {"PIL", "cv2", "numpy", "onnxruntime", "openvino"}
