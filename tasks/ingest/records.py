@@ -1,5 +1,11 @@
 """What ingest tells the stages after it."""
 
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
 from tasks.stores.content import StageRecord
 
 IMAGES_FILE = "images.jsonl"
@@ -9,6 +15,7 @@ THUMBNAILS_FILE = "thumbnails.npy"
 STATED_REFERENCES_FILE = "stated_references.json"
 """By image, the reference as its manifest states it; only of sources with manifests."""
 FINDINGS_FILE = "findings.jsonl"
+LISTED_FILE = "listed.jsonl"
 
 
 class IngestedImages(StageRecord, frozen=True):
@@ -43,3 +50,54 @@ class IngestedImages(StageRecord, frozen=True):
     usable: int
     invalid: int
     findings: dict[str, int]
+
+
+class ListedImage(NamedTuple):
+    """An image that a source names, unopened: its path relative to the root, and as its manifest states it."""
+
+    source_ref: str
+    stated_ref: str = ""
+
+
+class ListedImages(StageRecord, frozen=True):
+    """A source whose images were listed, with or without labels.
+
+    Attributes:
+        entry_path: the store entry with the list and the findings.
+        name: made from the source's own, for folders and files.
+        root: folder to which the images' references are relative.
+        images: number of images in the list.
+        invalid: number of images that are not in it because of an error.
+        findings: number of findings by code.
+    """
+
+    entry_path: str = ""
+    name: str
+    root: str
+    images: int
+    invalid: int
+    findings: dict[str, int]
+
+    @property
+    def list_path(self) -> Path:
+        """The list."""
+        return Path(self.entry_path) / LISTED_FILE
+
+    @property
+    def findings_path(self) -> Path:
+        """The findings."""
+        return Path(self.entry_path) / FINDINGS_FILE
+
+
+def write_listed(path: Path, images: Iterable[ListedImage]) -> None:
+    """Write one image per line."""
+    with path.open("wb") as stream:
+        # A name may hold a line break; JSON tells it apart from the end of the line.
+        stream.writelines(orjson.dumps(tuple(image)) + b"\n" for image in images)
+
+
+def read_listed(path: Path) -> Iterator[ListedImage]:
+    """Yield what `write_listed` wrote, one line at a time."""
+    with path.open("rb") as stream:
+        for line in stream:
+            yield ListedImage(*orjson.loads(line))

@@ -9,7 +9,7 @@ from tasks import engine
 from tasks.annotations.references import RewriteRule
 from tasks.dataset.entries import write_index
 from tasks.dataset.findings import Finding, count_by_code, require_enough_valid, write_findings
-from tasks.errors import SourceChanged
+from tasks.errors import DataError, SourceChanged
 from tasks.ground_truth.read import is_of_line
 from tasks.ingest.annotation_files import ReadingRules, split_named_by
 from tasks.ingest.checks import CheckedFiles, ImageLimits
@@ -19,16 +19,21 @@ from tasks.ingest.read import check_sources, content_digest
 from tasks.ingest.records import (
     FINDINGS_FILE,
     IMAGES_FILE,
+    LISTED_FILE,
     STATED_REFERENCES_FILE,
     TEST_IMAGES_FILE,
     THUMBNAILS_FILE,
     IngestedImages,
+    ListedImages,
+    write_listed,
 )
 from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source
+from tasks.ingest.unlabelled import list_unlabelled
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 
 STAGE_VERSION = "3"
+LISTING_VERSION = "1"
 
 
 @engine.stage("ingest images")
@@ -83,6 +88,45 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     record = record.model_copy(update={"entry_path": str(path)})
     _tell(record)
     require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, path / FINDINGS_FILE)
+    return record
+
+
+@engine.stage("list images")
+def list_images(home: Home, source: str, image_root: str = "", rewrite: Sequence[str] = ()) -> ListedImages:
+    """List the images of a source, labelled or not, without opening them."""
+    opened = open_source(source, home.store, image_root)
+    images, findings = list_unlabelled(opened, [RewriteRule.parse(text) for text in rewrite])
+    key = StageKey(
+        stage="list",
+        version=LISTING_VERSION,
+        inputs={
+            "root": str(opened.root),
+            "name": default_dataset_name(source),
+            "images": digest_of(images),
+            "findings": digest_of([finding.model_dump() for finding in findings]),
+        },
+        config={},
+    )
+
+    def make(folder: Path) -> ListedImages:
+        write_listed(folder / LISTED_FILE, images)
+        write_findings(folder / FINDINGS_FILE, findings)
+        return ListedImages(
+            name=default_dataset_name(source),
+            root=str(opened.root),
+            images=len(images),
+            invalid=sum(finding.severity == "error" for finding in findings),
+            findings=count_by_code(findings),
+        )
+
+    record, path = home.store.reuse_or_make(key, ListedImages, make)
+    record = record.model_copy(update={"entry_path": str(path)})
+    if not record.images:
+        told = f"; see {record.findings_path}" if findings else ""
+        raise DataError(
+            f"{source} holds no image that could be read{told}", findings_path=told and str(record.findings_path)
+        )
+    engine.logger().info("%d images in %s", record.images, record.root)
     return record
 
 

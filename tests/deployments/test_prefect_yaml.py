@@ -136,6 +136,12 @@ def test_schedules_are_inactive(deployed, deployment):
     assert not any(schedule["active"] for schedule in schedules)
 
 
+def assert_limited(place, field):
+    for kind in (field, *field.get("anyOf", ())):
+        if kind.get("type") in {"integer", "number"} and "enum" not in kind:
+            assert LIMITS & set(kind), place
+
+
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 def test_form_is_complete(deployed, deployment):
     schema = deployed[deployment["name"]]["parameter_openapi_schema"]
@@ -144,6 +150,7 @@ def test_form_is_complete(deployed, deployment):
         group = schema["definitions"].get(parameter.get("$ref", "").rpartition("/")[2], {})
         assert {"title", "position", "default"} <= set(parameter), name
         assert parameter.get("description") or group.get("description"), name
+        assert_limited(name, parameter)
         if group:
             groups[name] = group
     assert groups
@@ -155,23 +162,23 @@ def test_form_is_complete(deployed, deployment):
         for name, field in fields["properties"].items():
             place = f"{group}.{name}"
             assert {"title", "description", "default", "position"} <= set(field), place
-            for kind in (field, *field.get("anyOf", ())):
-                if kind.get("type") in {"integer", "number"} and "enum" not in kind:
-                    assert LIMITS & set(kind), place
+            assert_limited(place, field)
         positions = [field["position"] for field in fields["properties"].values()]
         assert positions == sorted(set(positions)), group
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("deployment", "parameters", "words"),
     [
-        pytest.param({"data": {"sauce": "x"}}, "'sauce' was unexpected", id="unknown field"),
-        pytest.param({"gate": {"min_macro_f1": 7}}, "gate.min_macro_f1", id="out of range"),
-        pytest.param({"training": {"input_size": 100}}, "not a multiple of 32", id="wrong multiple"),
+        pytest.param("classification", {"data": {"sauce": "x"}}, "'sauce' was unexpected", id="unknown field"),
+        pytest.param("classification", {"gate": {"min_macro_f1": 7}}, "gate.min_macro_f1", id="out of range"),
+        pytest.param("classification", {"training": {"input_size": 100}}, "not a multiple of 32", id="wrong multiple"),
+        pytest.param("predictions", {"model": "colours"}, "model: 'colours' does not match", id="no address"),
+        pytest.param("predictions", {"shard_size": 0}, "shard_size: 0 is less than", id="no images"),
     ],
 )
-def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, parameters, words):
-    deployment_id = deployed["classification"]["id"]
+def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, deployment, parameters, words):
+    deployment_id = deployed[deployment]["id"]
     before = count_runs(work_pool, deployment_id)
     answer = httpx.post(f"{work_pool}/deployments/{deployment_id}/create_flow_run", json={"parameters": parameters})
     assert answer.status_code == httpx.codes.CONFLICT
