@@ -35,6 +35,7 @@ import psutil
 from tasks.bundle.predictor import Predictor
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
+from tasks.vision.images import ImageError, decode_rgb
 from tests.conftest import free_port
 
 DEMO = "demo://transistors?images=150&seed=7"
@@ -118,10 +119,20 @@ def _qualified(model: str) -> str:
 
 
 def _images(home: Home, folder: Path | None) -> list[bytes]:
-    folders = [folder] if folder else [path for path in home.store.root.glob("entries/*/*") if path.is_dir()]
-    files = sorted(path for one in folders for path in one.rglob("*") if path.suffix in (".png", ".jpg"))
-    chosen = [path for path in files if "figures" not in path.parts and path.stat().st_size > 2000]
+    root = folder or home.store.root / "entries" / "demo"
+    files = sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))
+    chosen = [path for path in files if "ground_truth" not in path.parts and _is_image(path)]
+    if not chosen:
+        sys.exit(f"{root} holds no PNG or JPEG image; name a folder with --images")
     return [path.read_bytes() for path in random.Random(0).sample(chosen, min(IMAGES, len(chosen)))]
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        decode_rgb(path.read_bytes())
+    except ImageError:
+        return False
+    return True
 
 
 def _environment(home: Home) -> dict[str, str]:

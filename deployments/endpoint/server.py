@@ -111,7 +111,7 @@ def _keys(config: ServeConfig) -> Keys:
 def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except socket.gaierror:
         raise RequestError(f"there is no address {host!r}; give one of this machine, such as 127.0.0.1") from None
     except OSError as error:
@@ -119,6 +119,10 @@ def _listener(host: str, port: int) -> socket.socket:
             f"{host} port {port} cannot be listened on: {os.strerror(error.errno or 0)}; end what uses it, or give "
             "another --port"
         ) from None
+    # Accepted connections inherit it. asyncio sets it only where the protocol is named, which create_server does not:
+    # head and body of an answer then wait for each other, 40 ms a request (measured).
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _address(listener: socket.socket) -> str:
