@@ -173,8 +173,8 @@ def test_form_is_complete(deployed, deployment):
         pytest.param("classification", {"data": {"sauce": "x"}}, "'sauce' was unexpected", id="unknown field"),
         pytest.param("classification", {"gate": {"min_macro_f1": 7}}, "gate.min_macro_f1", id="out of range"),
         pytest.param("classification", {"training": {"input_size": 100}}, "not a multiple of 32", id="wrong multiple"),
-        pytest.param("predictions", {"model": "colours"}, "model: 'colours' does not match", id="no address"),
-        pytest.param("predictions", {"shard_size": 0}, "shard_size: 0 is less than", id="no images"),
+        pytest.param("predictions", {"model": "colours"}, "for field 'model'", id="no address"),
+        pytest.param("predictions", {"shard_size": 0}, "'shard_size'. Failure reason: 0 is less than", id="no images"),
     ],
 )
 def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, deployment, parameters, words):
