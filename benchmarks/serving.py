@@ -31,11 +31,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from pictures import usable_pictures
 
 from tasks.bundle.predictor import Predictor
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
-from tasks.vision.images import ImageError, decode_rgb
 from tests.conftest import free_port
 
 DEMO = "demo://transistors?images=150&seed=7"
@@ -119,20 +119,8 @@ def _qualified(model: str) -> str:
 
 
 def _images(home: Home, folder: Path | None) -> list[bytes]:
-    root = folder or home.store.root / "entries" / "demo"
-    files = sorted(path for path in root.rglob("*") if path.suffix in (".png", ".jpg"))
-    chosen = [path for path in files if "ground_truth" not in path.parts and _is_image(path)]
-    if not chosen:
-        sys.exit(f"{root} holds no PNG or JPEG image; name a folder with --images")
+    chosen = usable_pictures(home, folder)
     return [path.read_bytes() for path in random.Random(0).sample(chosen, min(IMAGES, len(chosen)))]
-
-
-def _is_image(path: Path) -> bool:
-    try:
-        decode_rgb(path.read_bytes())
-    except ImageError:
-        return False
-    return True
 
 
 def _environment(home: Home) -> dict[str, str]:
