@@ -226,6 +226,8 @@ def _first_problem(error: ValidationError, fields: Sequence[str]) -> str:
         return f"there is no field {place}{_nearest(place, fields)}; the fields are {_listed(fields)}"
     if not place:  # a rule about several fields, whose own sentence names them
         return first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"{place} is not given; `--help` says what it is"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{place} = {first['input']!r} is not accepted: {message}"
 

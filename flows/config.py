@@ -15,6 +15,8 @@ GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
 
+ModelAddress = Annotated[str, Field(pattern=r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$")]
+"""A registered version: NAME@ALIAS or NAME/VERSION, with or without the scheme of MLflow's addresses."""
 NAME_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
 
 

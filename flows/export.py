@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.config import GateConfig
+from flows.config import GateConfig, ModelAddress
 from flows.export_config import ExportConfig, ExportFormat
 from flows.export_result import ExportResult, collect, finished, judged
 from tasks.bundle_export.task import compare_export, find_version, make_export, publish_export, require_exportable
@@ -12,7 +12,7 @@ from tasks.stores.home import Home
 
 @flow(name="export", persist_result=False)
 def export(
-    model: str,
+    model: ModelAddress,
     format: ExportFormat = "onnx",
     output: str = "",
     max_metric_loss: float = 0.01,

@@ -4,19 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from flows.config import GateConfig, Group
+from flows.config import GateConfig, Group, ModelAddress
 
 ExportFormat = Literal["onnx", "onnx-int8", "openvino"]
-
-MODEL_ADDRESS = r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$"
-"""NAME@ALIAS or NAME/VERSION, with or without the scheme of MLflow's addresses."""
 
 
 class ExportConfig(Group):
     """Write a registered version in a format that runs elsewhere, compared with the version on its test images."""
 
-    model: str = Field(
-        pattern=MODEL_ADDRESS,
+    model: ModelAddress = Field(
         description="The registered version: NAME@ALIAS, NAME/VERSION, or the same after models:/.",
         json_schema_extra={"position": 1},
     )

@@ -3,7 +3,8 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.predict_config import ImagesConfig, ModelAddress, OverlayCount, Overlays, Percent, PredictConfig, ShardSize
+from flows.config import ModelAddress
+from flows.predict_config import ImagesConfig, OverlayCount, Overlays, Percent, PredictConfig, ShardSize
 from flows.predict_result import PredictResult, collect, finished
 from tasks.ingest.task import list_images
 from tasks.predict.task import fetch_model, predict_images, require_predictable, write_predictions
@@ -12,8 +13,8 @@ from tasks.stores.home import Home
 
 @flow(name="predict", persist_result=False)
 def predict(
-    model: ModelAddress = "",
-    source: str = PredictConfig().source,
+    model: ModelAddress,
+    source: str = PredictConfig.model_fields["source"].default,
     output: str = "",
     min_confidence: Percent | None = None,
     manifest: bool = False,
@@ -26,7 +27,7 @@ def predict(
     """Run a registered model over a folder, an archive or a manifest of images.
 
     Args:
-        model: The registered model, as models:/NAME@ALIAS or models:/NAME/VERSION.
+        model: The registered version: NAME@ALIAS, NAME/VERSION, or the same after models:/.
         source: Folder of images, archive of one, or Ground Truth manifest.
         output: Folder to write to; empty takes one in Keeneye's home.
         min_confidence: Tell every label or box at or above this confidence (0 to 100); empty takes their thresholds.

@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.config import Group
+from flows.config import Group, ModelAddress
 
-ModelAddress = Annotated[str, Field(pattern=r"^(models:/[^/@\n]+(@[^/@\n]+|/[0-9]+))?$")]
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 ShardSize = Annotated[int, Field(ge=1, le=10_000)]
 OverlayCount = Annotated[int, Field(ge=1, le=10_000)]
@@ -55,9 +54,8 @@ class PredictConfig(Group):
     """Run a registered model over a folder, an archive or a manifest of images."""
 
     model: ModelAddress = Field(
-        default="",
-        description="The registered model, as models:/NAME@ALIAS or models:/NAME/VERSION; an alias is looked up once, "
-        "at the start.",
+        description="The registered version: NAME@ALIAS, NAME/VERSION, or the same after models:/; an alias is looked "
+        "up once, at the start.",
     )
     source: str = Field(
         default="demo://transistors?images=40&seed=8",

@@ -40,14 +40,8 @@ def require_predictable(config: PredictConfig) -> None:
     """Refuse, before any work is done, what the request alone shows to be impossible.
 
     Raises:
-        RequestError: when no model is named, or the folder for output holds files of others, cannot be written to, or
-            lies in the source.
+        RequestError: when the folder for output holds files of others, cannot be written to, or lies in the source.
     """
-    if not config.model:
-        raise RequestError(
-            "no model is named; give one as --model models:/NAME@staging or models:/NAME/VERSION (`keeneye train` "
-            "registers models)"
-        )
     if config.reference_prefix and not config.manifest:
         raise RequestError("reference_prefix is for the manifest's references; add --manifest, or leave it empty")
     if config.output:

@@ -40,6 +40,9 @@ def keeneye(*arguments, cwd, **environment):
         pytest.param(["train", "--data.source"], ["expected one argument"], id="value missing"),
         pytest.param(["train", "--config", "/no/such.yaml"], ["cannot be read"], id="no config file"),
         pytest.param(["train", "--config"], ["--config"], id="config without a file"),
+        pytest.param(["predict"], ["model is not given"], id="no model"),
+        pytest.param(["export", "--format", "onnx"], ["model is not given"], id="no model to export"),
+        pytest.param(["export", "bolts"], ["model = 'bolts'"], id="no alias and no version"),
     ],
 )
 def test_wrong_request_is_one_sentence(arguments, words):

@@ -161,7 +161,6 @@ def test_alias_that_moves_does_not_mix_versions(home, photos, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("model", "error", "words"),
     [
-        pytest.param("", RequestError, "no model is named", id="none"),
         pytest.param("models:/nothing@staging", RequestError, "has no model models:/nothing@staging", id="unknown"),
         pytest.param("models:/colours@champion", RequestError, "has no model models:/colours@champion", id="alias"),
         pytest.param("models:/colours/9", RequestError, "has no model models:/colours/9", id="version"),
