@@ -48,18 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         sys.exit(_refuse(_unexpected(error)))
     sys.stdout.write(result.model_dump_json() + "\n")
-    sys.exit(EXIT_NO if result.status == "rejected" else EXIT_DONE)
+    _end(EXIT_NO if result.status == "rejected" else EXIT_DONE, is_flow=command.is_flow)
+
+
+def _end(code: int, *, is_flow: bool) -> NoReturn:
+    if is_flow:
+        sys.exit(code)
+    # The endpoint's threads may wait for a registry that says nothing, or decode what nobody waits for any more;
+    # the interpreter would join them, for minutes. Everything of it is closed, and nothing is left to be written.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def parse(arguments: Sequence[str]) -> tuple[Command, BaseModel]:
     """Return the command and its config, from `--config FILE` and `--group.field value`; the latter win.
 
     Raises:
-        RequestError: an unknown flow or field, a value outside its limits, an unreadable file; one sentence each.
+        RequestError: an unknown command or field, a value outside its limits, an unreadable file; one sentence each.
     """
     name, *rest = arguments
     if name not in COMMANDS:
-        raise RequestError(f"there is no flow {name!r}{_nearest(name, COMMANDS)}; `keeneye --help` lists them")
+        raise RequestError(f"there is no command {name!r}{_nearest(name, COMMANDS)}; `keeneye --help` lists them")
     command = COMMANDS[name]
     fields = _field_names(command.model)
     rest = [_as_option(word, fields) for word in rest]

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 
 from flows.config import Group
 
+FORM_MEGABYTES = 0.1
+"""Room for a form's own lines around an image."""
+
 
 class ServeConfig(Group):
     """Where the endpoint listens, who may use it, and what it may cost."""
@@ -23,8 +26,8 @@ class ServeConfig(Group):
     )
     database: str = Field(
         default="",
-        description="Where the versions' states are kept: sqlite:///FILE or postgresql+psycopg://...; empty takes a "
-        "SQLite file in Keeneye's home.",
+        description="Where the versions' states are kept: sqlite:///FILE or postgresql+psycopg://...; empty takes "
+        "KEENEYE_DATABASE, or a SQLite file in Keeneye's home.",
     )
     region: str = Field(
         default="us-east-1", pattern=r"^[a-z0-9-]{1,64}$", description="Region that clients sign for, and of all ARNs."
@@ -41,7 +44,7 @@ class ServeConfig(Group):
     )
     max_body_megabytes: float = Field(
         default=256.0,
-        ge=1.0,
+        ge=9.0,  # the largest body of a call of Rekognition's protocol is 8.4
         description="Memory for all request bodies together; what finds no room is told to come back (megabytes).",
     )
     max_models: int = Field(default=4, ge=1, le=1000, description="Models kept in memory; the least used one goes.")
@@ -61,6 +64,15 @@ class ServeConfig(Group):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @model_validator(mode="after")
+    def _require_room_for_one_image(self) -> Self:
+        if self.max_body_megabytes < self.max_image_megabytes + FORM_MEGABYTES:
+            raise ValueError(
+                f"max_body_megabytes {self.max_body_megabytes:g} holds no image of max_image_megabytes "
+                f"{self.max_image_megabytes:g} in its form; give at least {self.max_image_megabytes + FORM_MEGABYTES:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_keys_beyond_this_machine(self) -> Self:

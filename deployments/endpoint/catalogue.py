@@ -1,6 +1,6 @@
 """What the registry holds, told for people: models with their versions, aliases, states and figures."""
 
-from collections import OrderedDict
+import random
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -23,7 +23,7 @@ class Catalogue:
 
     def __init__(self, registry: Registry, states: VersionStates) -> None:
         self._registry, self._states = registry, states
-        self._metrics: OrderedDict[str, dict[str, float]] = OrderedDict()
+        self._metrics: dict[str, dict[str, float]] = {}
         self._lock = Lock()
 
     def models(self, is_visible: Callable[[str], bool]) -> list[Document]:
@@ -55,7 +55,7 @@ class Catalogue:
             "task": next((version["task"] for version in versions if version["task"]), None),
             "created_ms": model.created_ms,
             "aliases": [
-                {"alias": alias, "version": version, "state": _state(alias, states)}
+                {"alias": alias, "version": version, "state": _state(alias, states, model.created_ms)}
                 for alias, version in sorted(model.aliases.items())
             ],
             "versions": versions,
@@ -67,29 +67,31 @@ class Catalogue:
             "version": info.version,
             "task": next((task for task, figure in _FIGURE_OF_TASK.items() if figure in metrics), None),
             "status": info.tags.get(STATUS_TAG, ""),
-            "state": _state(info.version, states),
+            "state": _state(info.version, states, info.created_ms),
             "aliases": list(info.aliases),
             "created_ms": info.created_ms,
             "bundle_digest": info.tags[BUNDLE_DIGEST_TAG],
-            "metrics": {name: value for name, value in metrics.items() if name.startswith("test.")},
+            "metrics": metrics,
         }
 
     def _metrics_of(self, info: VersionInfo) -> dict[str, float]:
-        """Return the figures of a version's run, which was done before it was registered: asked for once."""
+        """Return the test figures of a version's run, which was done before it was registered: asked for once."""
         with self._lock:
             known = self._metrics.get(info.run_id)
-        if known is None:
-            known = self._registry.metrics(info)
+        if known is not None:
+            return known
+        figures = self._registry.metrics(info)
+        known = {name: value for name, value in figures.items() if name.startswith("test.")}
         with self._lock:
+            if len(self._metrics) >= MAX_KNOWN_RUNS:
+                # Any of them: a listing goes through all, and the least recently used is what it asks for next.
+                del self._metrics[random.choice(tuple(self._metrics))]  # noqa: S311 - no secret
             self._metrics[info.run_id] = known
-            self._metrics.move_to_end(info.run_id)
-            if len(self._metrics) > MAX_KNOWN_RUNS:
-                self._metrics.popitem(last=False)
         return known
 
 
-def _state(qualifier: str, states: dict[str, VersionState]) -> str:
+def _state(qualifier: str, states: dict[str, VersionState], made_ms: int) -> str:
     found = states.get(qualifier)
-    if found:
+    if found and found.changed_ms >= made_ms:  # else it is of a model of this name that was deleted
         return found.status
     return NOT_STARTED if is_number(qualifier) else Status.RUNNING

@@ -24,6 +24,7 @@ from deployments.endpoint.keys import Key
 from deployments.endpoint.parts import may_use, parts_of, require_right
 from deployments.endpoint.problems import PROBLEM_TYPE
 from deployments.endpoint.uploads import FORM_OVERHEAD_BYTES, FORM_TYPE, IMAGE_FIELD, image_of_form, is_form
+from deployments.endpoint.waiting import in_time
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"type": "object", "required": [IMAGE_FIELD], "properties": {IMAGE_FIELD: _BINARY["schema"]}}
@@ -79,7 +80,8 @@ router = APIRouter(prefix="/v1", responses=problems(401, 503))
 async def models(request: Request, key: Caller) -> Response:
     """Tell all models."""
     catalogue = parts_of(request).catalogue
-    return json_response({"models": await asyncio.to_thread(catalogue.models, lambda name: may_use(key, name))})
+    found = await in_time(asyncio.to_thread(catalogue.models, lambda name: may_use(key, name)))
+    return json_response({"models": found})
 
 
 @router.get(
@@ -90,7 +92,7 @@ async def models(request: Request, key: Caller) -> Response:
 async def model(request: Request, name: Name, key: Caller) -> Response:
     """Tell one model."""
     require_right(key, name)
-    return json_response(await asyncio.to_thread(parts_of(request).catalogue.model, name))
+    return json_response(await in_time(asyncio.to_thread(parts_of(request).catalogue.model, name)))
 
 
 @router.post(
@@ -107,8 +109,9 @@ async def predict(
     require_right(key, name)
     form = is_form(request.headers)
     max_bytes = parts.max_image_bytes + (FORM_OVERHEAD_BYTES if form else 0)
-    async with parts.admitted_body(request, max_bytes) as body:
-        image = await image_of_form(request.headers, body) if form else body
+    async with parts.admitted_body(request, max_bytes, key) as body:
+        image = await image_of_form(request.headers, bytes(body)) if form else bytes(body)
+        body.clear()  # so that no image is in memory twice while it waits
         answer = await parts.service.predict(name, qualifier, image)
     about.model, about.version = answer.model, answer.version
     return json_response(prediction_document(answer, query.min_confidence, query.max_results))

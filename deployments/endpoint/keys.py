@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,13 @@ PROJECTS_VARIABLE = "KEENEYE_KEY_PROJECTS"
 ALL_PROJECTS: Literal["*"] = "*"
 MIN_SECRET_CHARACTERS = 16
 """A signature travels in the clear over plain HTTP; a short secret could be guessed from it."""
-MAX_FILE_BYTES = 1_000_000
+MAX_FILE_BYTES = 100_000
+"""Some hundreds of keys; a changed file is read while requests wait."""
 
 _ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SECRET = re.compile(rf"[!-~]{{{MIN_SECRET_CHARACTERS},256}}")
 _FIELDS = {"access_key_id", "secret_access_key", "projects"}
+_OPTIONAL_FIELDS = {"max_pending"}
 _logger = logging.getLogger(__name__)
 
 
@@ -38,11 +40,19 @@ class AccessRefused(KeeneyeError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One client's key; `projects` are names of registered models, or `*` for all. Its repr hides the secret."""
+    """One client's key. Its repr hides the secret.
+
+    Attributes:
+        access_key_id: names it.
+        secret_access_key: proves it.
+        projects: names of registered models, or `*` for all.
+        max_pending: requests that its holder may have in hand at once; None sets no limit of its own.
+    """
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
     projects: tuple[str, ...] | Literal["*"] = ALL_PROJECTS
+    max_pending: int | None = None
 
     def may_use(self, project: str) -> bool:
         """Return whether the key's holder may see and use a project."""
@@ -69,8 +79,8 @@ class Keys:
         """Read the keys of a file, and the one key of the environment.
 
         Args:
-            path: YAML or JSON: a list of `{access_key_id, secret_access_key, projects: [names] or ["*"]}`; None
-                takes `KEENEYE_KEYS_FILE`.
+            path: YAML or JSON: a list of `{access_key_id, secret_access_key, projects: [names] or ["*"]}`, each with a
+                `max_pending` if it shall have one; None takes `KEENEYE_KEYS_FILE`.
             environment: may hold `KEENEYE_KEYS_FILE`, or one key as `KEENEYE_ACCESS_KEY_ID`,
                 `KEENEYE_SECRET_ACCESS_KEY` and `KEENEYE_KEY_PROJECTS` (comma separated; all when absent).
 
@@ -188,12 +198,17 @@ def _keys_of(items: Any, path: Path) -> dict[str, Key]:  # noqa: ANN401 - any YA
 
 
 def _key_of(item: Any, where: str) -> Key:  # noqa: ANN401 - any YAML value
-    if not isinstance(item, dict) or set(item) != _FIELDS:
-        raise RequestError(f"{where} must have access_key_id, secret_access_key and projects, and nothing else")
+    if not isinstance(item, dict) or set(item) - _OPTIONAL_FIELDS != _FIELDS:
+        raise RequestError(
+            f"{where} must have access_key_id, secret_access_key and projects, perhaps max_pending, and nothing else"
+        )
     names = item["projects"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise RequestError(f'the projects of {where} are no list of names; write ["*"] for all projects')
-    return _valid_key(item["access_key_id"], item["secret_access_key"], names, where)
+    most = item.get("max_pending")
+    if "max_pending" in item and (type(most) is not int or most < 1):
+        raise RequestError(f"the max_pending of {where} is no whole number from 1 up; write one, or leave it out")
+    return replace(_valid_key(item["access_key_id"], item["secret_access_key"], names, where), max_pending=most)
 
 
 def _from_environment(environment: Mapping[str, str]) -> Key | None:

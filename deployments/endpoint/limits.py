@@ -1,8 +1,8 @@
 """Request bodies in bounded memory and time: what is too large is refused unread, what is too slow is given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -24,7 +24,7 @@ class BodyTooSlow(KeeneyeError):
 
 
 class BodyReader:
-    """Reads bodies; all that are in hand together take no more than `max_bytes` of memory."""
+    """Reads bodies; they, and what else is reserved here, together take no more than `max_bytes` of memory."""
 
     def __init__(self, max_bytes: int, *, max_seconds: float = BODY_SECONDS) -> None:
         self._max_bytes = max_bytes
@@ -37,8 +37,10 @@ class BodyReader:
         return self._held
 
     @asynccontextmanager
-    async def body(self, headers: Headers, receive: Receive, max_bytes: int) -> AsyncIterator[bytes]:
+    async def body(self, headers: Headers, receive: Receive, max_bytes: int) -> AsyncIterator[bytearray]:
         """Read a body of at most `max_bytes`, and count it as held until the end of the block.
+
+        Whoever has read it may clear it: nobody else looks at it.
 
         Its memory is reserved before anything is read: what it declares, or `max_bytes` when it declares nothing.
 
@@ -48,19 +50,34 @@ class BodyReader:
             Overloaded: when the bodies in hand leave no memory for it.
             ClientDisconnect: when the client has gone.
         """
-        held = _declared_bytes(headers, max_bytes)
-        if self._held + held > self._max_bytes:
-            raise Overloaded("the images in hand leave no memory for another; try again in a moment")
-        self._held += held
-        try:
+        with self.reserved(_declared_bytes(headers, max_bytes)) as hold:
             body = await self._read(receive, max_bytes)
-            self._held += len(body) - held
-            held = len(body)
+            hold(len(body))
             yield body
+
+    @contextmanager
+    def reserved(self, size: int) -> Iterator[Callable[[int], None]]:
+        """Reserve memory until the end of the block; yields what tells how many bytes it came to be.
+
+        Raises:
+            Overloaded: when there is not so much left.
+        """
+        if self._held + size > self._max_bytes:
+            raise Overloaded("the images in hand leave no memory for another; try again in a moment")
+        self._held += size
+        held = size
+
+        def hold(size: int) -> None:
+            nonlocal held
+            self._held += size - held
+            held = size
+
+        try:
+            yield hold
         finally:
             self._held -= held
 
-    async def _read(self, receive: Receive, max_bytes: int) -> bytes:
+    async def _read(self, receive: Receive, max_bytes: int) -> bytearray:
         # Not a list of chunks: many chunks of one byte would take forty times their size.
         body = bytearray()
         try:
@@ -78,7 +95,7 @@ class BodyReader:
             raise BodyTooSlow(
                 f"{len(body)} bytes arrived in {self._max_seconds:g} seconds, and not the rest; send the body faster"
             ) from None
-        return bytes(body)
+        return body
 
 
 def _declared_bytes(headers: Headers, max_bytes: int) -> int:

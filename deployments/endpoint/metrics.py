@@ -13,6 +13,9 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the time at which a series was first seen: a gauge per series that nobody reads
 SECONDS_BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
+BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""The same from the first scrape on: quantiles over time need buckets that do not come and go."""
+
 
 class Metrics:
     """The figures of one endpoint.
@@ -66,10 +69,9 @@ class _ServiceCollector(Collector):
 
 
 def _batch_sizes(stats: ServiceStats) -> HistogramMetricFamily:
-    buckets, batches = [], 0
-    for size, count in stats.batch_sizes.items():
-        batches += count
-        buckets.append((str(float(size)), batches))
+    buckets = [
+        (str(most), sum(count for size, count in stats.batch_sizes.items() if size <= most)) for most in BATCH_BUCKETS
+    ]
     sizes = HistogramMetricFamily("keeneye_batch_images", "Images per run of a network.")
-    sizes.add_metric((), [*buckets, ("+Inf", batches)], stats.images)
+    sizes.add_metric((), [*buckets, ("+Inf", stats.batches)], stats.images)
     return sizes

@@ -1,11 +1,9 @@
 """What the endpoint's routes work with, put together once at its start."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -16,12 +14,12 @@ from deployments.endpoint.metrics import Metrics
 from deployments.endpoint.problems import Forbidden
 from deployments.endpoint.readiness import Readiness
 from deployments.endpoint.rekognition.operations import ReadObject
+from deployments.endpoint.shares import Shares
+from deployments.endpoint.waiting import keep_registry_apart
 from tasks.errors import KeeneyeError
 from tasks.serving.projects import Projects
 from tasks.serving.service import PredictionService
 
-WAITING_THREADS = 32
-"""For what waits on the registry, the states' database or an S3 store."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +38,7 @@ class Parts:
         region: that clients sign for.
         max_image_bytes: of an image file.
         read_object: reads images that lie in an S3 store.
+        shares: of the keys.
     """
 
     service: PredictionService
@@ -52,6 +51,7 @@ class Parts:
     region: str
     max_image_bytes: int
     read_object: ReadObject
+    shares: Shares = field(default_factory=Shares)
 
     def caller(self, request: Request) -> Key | None:
         """Return the key that a request shows by HTTP Basic; None when everybody is answered.
@@ -62,22 +62,28 @@ class Parts:
         return verify_basic(request.headers.get("authorization"), self.keys) if self.keys is not None else None
 
     @asynccontextmanager
-    async def admitted_body(self, request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    async def admitted_body(self, request: Request, max_bytes: int, key: Key | None) -> AsyncIterator[bytearray]:
         """Take a place, then read the body; both are held until the end of the block.
 
+        Args:
+            request: whose body it is.
+            max_bytes: that it may have.
+            key: whose share the place is of, before the body can prove it: who only knows a key's id is bounded too.
+
         Raises:
+            ShareUsedUp: when the key has no place left.
             Overloaded: when there is no place, or no memory.
             ServiceStopping: when the service is being stopped.
             BodyTooLarge: when the body has more than `max_bytes`.
             BodyTooSlow: when it does not arrive in time.
         """
-        with self.service.admit():
+        with self.shares.place(key), self.service.admit():
             async with self.bodies.body(request.headers, request.receive, max_bytes) as body:
                 yield body
 
     async def start(self) -> None:
         """Begin, within the event loop: carry on starts and stops that an earlier process left under way."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WAITING_THREADS, "keeneye-waiting"))
+        keep_registry_apart()
         try:
             await self.projects.transitions.resume()
         except KeeneyeError as error:

@@ -34,6 +34,9 @@ STOP_SECONDS = 30
 """For what is being answered when the process is asked to end."""
 IDLE_CONNECTION_SECONDS = 75
 MAX_CONNECTIONS = 512
+DATABASE_VARIABLE = "KEENEYE_DATABASE"
+REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""Of MLflow's client, where the environment sets none: its own would hold a thread for two minutes, eight times."""
 BACKLOG = 1024
 MEGABYTE = 1_000_000
 
@@ -56,11 +59,13 @@ def serve(config: ServeConfig) -> ServeResult:
     """
     started = time.monotonic()
     _log_to_stderr()
+    for name, value in REGISTRY_PATIENCE.items():
+        os.environ.setdefault(name, value)
     keys = None if config.no_auth else _keys(config)
     with closing(_listener(config.host, config.port)) as listener:
         address = _address(listener)
         home = Home.from_environment()
-        states = VersionStates(config.database or f"sqlite:///{home.root / 'serving.db'}")
+        states = VersionStates(_database(config, home))
         registry = Registry(home)
         parts = make_parts(config, keys, registry, states)
         app = make_app(parts, hosts=() if keys is not None else (*LOOPBACK_HOSTS, config.host))
@@ -106,6 +111,10 @@ def _keys(config: ServeConfig) -> Keys:
         hint = " or, since only this machine can reach it, --no-auth" if config.is_loopback else ""
         raise RequestError(f"no client could be answered: there are no keys; give --keys FILE{hint}")
     return keys
+
+
+def _database(config: ServeConfig, home: Home) -> str:
+    return config.database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{home.root / 'serving.db'}"
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -42,14 +42,14 @@ class SignedRequest:
         path: of the request line, not decoded.
         query: what follows the path's `?`, not decoded; empty when there is none.
         headers: name and value, decoded as Latin-1, in order of arrival; a name that arrived twice is there twice.
-        body: the whole body, as sent.
+        body: the whole body, as sent; empty while only the head has been read.
     """
 
     method: str
     path: str
     query: str
     headers: Sequence[tuple[str, str]] = field(repr=False)
-    body: bytes = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 class SignatureRefused(AccessRefused):
@@ -73,6 +73,21 @@ class _Authorization:
     signature: str
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request's head says of its signature, and all of it fits; whether it is true only the body can tell.
+
+    Attributes:
+        key: that the request says it was signed with.
+    """
+
+    key: Key
+    _request: SignedRequest
+    _headers: Mapping[str, str] = field(repr=False)
+    _authorization: _Authorization = field(repr=False)
+    _timestamp: str
+
+
 class _ArrivedSigner(SigV4Auth):  # type: ignore[misc]  # botocore has no types
     """Signs the headers a request was given, all of them and no other, over its body as it is."""
 
@@ -90,7 +105,26 @@ def verify(
     """Return the key that signed a request.
 
     Args:
-        request: as it arrived.
+        request: as it arrived, with its body.
+        keys: the valid ones.
+        region: as of `verify_head`.
+        now: as of `verify_head`.
+        max_skew_seconds: as of `verify_head`.
+
+    Raises:
+        SignatureRefused: as `verify_head` and `verify_body` do.
+    """
+    claim = verify_head(request, keys, region=region, now=now, max_skew_seconds=max_skew_seconds)
+    return verify_body(claim, request.body)
+
+
+def verify_head(
+    request: SignedRequest, keys: Keys, *, region: str, now: datetime, max_skew_seconds: float = MAX_SKEW_SECONDS
+) -> Claim:
+    """Check all that a request's head tells of its signature, before its body is read.
+
+    Args:
+        request: as it arrived; its body is not looked at.
         keys: the valid ones.
         region: where this endpoint says it is; a signature is made for one region.
         now: with a time zone.
@@ -109,13 +143,21 @@ def verify(
     key = keys.find(authorization.access_key_id)
     if key is None or "x-amz-security-token" in headers:  # Keeneye issues no session tokens, so none is valid
         raise SignatureRefused("UnrecognizedClientException", "The security token included in the request is invalid.")
-    body_sha256 = hashlib.sha256(request.body).hexdigest()
-    if headers.get("x-amz-content-sha256", body_sha256) != body_sha256:
+    return Claim(key, request, headers, authorization, timestamp)
+
+
+def verify_body(claim: Claim, body: bytes | bytearray) -> Key:
+    """Return the key of a claim whose signature is that of its request with this body.
+
+    Raises:
+        SignatureRefused: `InvalidSignatureException`.
+    """
+    body_sha256 = hashlib.sha256(body).hexdigest()
+    if claim._headers.get("x-amz-content-sha256", body_sha256) != body_sha256:
         raise _invalid("The value of X-Amz-Content-Sha256 is not the SHA-256 of the body; sign the body as it is sent.")
-    expected = _signature(request, headers, authorization, timestamp, key, body_sha256)
-    if not hmac.compare_digest(expected.encode(), authorization.signature.encode()):
+    if not hmac.compare_digest(_signature(claim, body_sha256).encode(), claim._authorization.signature.encode()):
         raise _invalid(_MISMATCH)
-    return key
+    return claim.key
 
 
 def _single_headers(request: SignedRequest) -> dict[str, str]:
@@ -211,22 +253,15 @@ def _check_signed_headers(authorization: _Authorization, headers: Mapping[str, s
         raise _invalid("A header of SignedHeaders did not arrive; a proxy in between must keep signed headers.")
 
 
-def _signature(
-    request: SignedRequest,
-    headers: Mapping[str, str],
-    authorization: _Authorization,
-    timestamp: str,
-    key: Key,
-    body_sha256: str,
-) -> str:
+def _signature(claim: Claim, body_sha256: str) -> str:
     arrived = AWSRequest(
-        method=request.method,
+        method=claim._request.method,
         url=f"https://{SERVICE}/",
-        headers={name: headers[name] for name in authorization.signed_headers},
+        headers={name: claim._headers[name] for name in claim._authorization.signed_headers},
     )
-    arrived.context.update(timestamp=timestamp, body_sha256=body_sha256)
-    credentials = ReadOnlyCredentials(key.access_key_id, key.secret_access_key, None)
-    signer = _ArrivedSigner(credentials, SERVICE, authorization.region)
+    arrived.context.update(timestamp=claim._timestamp, body_sha256=body_sha256)
+    credentials = ReadOnlyCredentials(claim.key.access_key_id, claim.key.secret_access_key, None)
+    signer = _ArrivedSigner(credentials, SERVICE, claim._authorization.region)
     return str(signer.signature(signer.string_to_sign(arrived, signer.canonical_request(arrived)), arrived))
 
 

@@ -12,6 +12,8 @@ FORM_TYPE = "multipart/form-data"
 FORM_OVERHEAD_BYTES = 65_536
 """Room for a form's own lines around the image."""
 MAX_FORM_FIELDS = 8
+RAW_TYPES = ("", "application/octet-stream", "application/x-www-form-urlencoded")
+"""Of a body that is the image itself; the last is what curl says of any file."""
 
 
 class _InMemoryParser(MultiPartParser):
@@ -28,7 +30,7 @@ def is_form(headers: Headers) -> bool:
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == FORM_TYPE:
         return True
-    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+    if kind not in RAW_TYPES and not kind.startswith("image/"):
         raise UnsupportedContent(
             f"the content type {kind[:100]!r} holds no image; send image/*, application/octet-stream or {FORM_TYPE}"
         )

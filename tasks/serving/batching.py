@@ -49,7 +49,7 @@ def _seconds_per_image(predictor: Predictor, batch: Sequence[PreparedImage]) -> 
 
 
 class BatchCounts:
-    """How many batches of which size have run; of all models together."""
+    """How many batches of which size were answered; of all models together."""
 
     def __init__(self) -> None:
         self._batches: Counter[int] = Counter()
@@ -110,12 +110,12 @@ class Batcher:
             return [self._waiting.popleft() for _ in range(min(self._batch_size, len(self._waiting)))]
 
     def _run(self, batch: Sequence[Waiting]) -> None:
-        self._counts.add(len(batch))
         try:
             predictions = self._predictor.predict_prepared([image for image, _ in batch])
         except Exception as error:  # ONNX Runtime raises its own unexported exception types
             self._after_failure(batch, error)
         else:
+            self._counts.add(len(batch))
             for (_, answer), prediction in zip(batch, predictions, strict=True):
                 answer.set_result(prediction)
 
@@ -125,4 +125,4 @@ class Batcher:
                 self._run([one])
             return
         _log.error("the network failed", exc_info=error)
-        batch[0][1].set_exception(ModelUnavailable(f"the model could not answer: {error}"))
+        batch[0][1].set_exception(ModelUnavailable(f"the model could not answer: {str(error) or type(error).__name__}"))

@@ -47,7 +47,7 @@ class BoundedDecoder:
 def _pixels_of(data: bytes, max_megapixels: float) -> int:
     with _refusing():
         header = read_header(data)
-    pixels = header.width * header.height
+    pixels = header.decoded_pixels
     return pixels if pixels <= max_megapixels * 1e6 else 0  # too large: refused before it takes any memory
 
 

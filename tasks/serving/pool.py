@@ -152,7 +152,7 @@ class ModelPool:
             outcome = error
         except Exception as error:  # a damaged bundle, no disk, no memory: whatever it is, other models go on
             _log.warning("%s cannot be loaded", entry.info.uri, exc_info=error)
-            outcome = ModelUnavailable(f"{entry.info.uri} cannot be loaded: {error}")
+            outcome = ModelUnavailable(f"{entry.info.uri} cannot be loaded: {str(error) or type(error).__name__}")
         self._finish(entry, outcome)
 
     def _finish(self, entry: _Entry, outcome: LoadedModel | ServingError) -> None:

@@ -6,9 +6,9 @@ follows the registry, until somebody stops it. Free of any wire format.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tasks.errors import RegistryError, RequestError
 from tasks.serving.arns import Owner, ProjectArn, VersionArn, fits_arn, is_number
@@ -21,9 +21,6 @@ from tasks.tracking.registry import BUNDLE_DIGEST_TAG, RegisteredModel, Registry
 DEFAULT_OWNER = Owner(region="us-east-1", account="000000000000")
 F1_METRIC = "test.macro_f1"
 """The mean of the labels' F1 at their thresholds, of a classifier as of a detector."""
-KNOWN_SECONDS = 60.0
-"""How long a version that was found is not looked up again to check its ARN; the service itself looks sooner."""
-MAX_KNOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +84,7 @@ class Projects:
         """
         self.owner = Owner(region, account)
         self.transitions = Transitions(states, service)
-        self._registry, self._states = registry, states
-        self._known: dict[VersionArn, float] = {}
+        self._registry, self._states, self._service = registry, states, service
 
     async def describe_projects(
         self, *, names: Collection[str] = (), visible: Callable[[str], bool], token: str = "", limit: int = 100
@@ -134,22 +130,22 @@ class Projects:
         return page
 
     async def require(self, arn: VersionArn) -> None:
-        """Check that a version's ARN is one of ours; cheap for one that was checked before.
+        """Check that a version's ARN is one of ours; cheap, and without the registry, once the service knows it.
 
         The digits of a numbered version must be those of its creation. An alias is not looked up here: whoever
         resolves it says whether it is there.
 
         Raises:
             UnknownVersion: when there is no such version.
-            EnvironmentFailed: when the registry does not answer.
+            ModelUnavailable: when the registry does not answer and the version is not known yet.
         """
         self._require_own(arn)
-        if not is_number(arn.qualifier) or self._known.get(arn, 0.0) > time.monotonic():
+        if not is_number(arn.qualifier):
             return
-        await asyncio.to_thread(self._info, arn)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[arn] = time.monotonic() + KNOWN_SECONDS
+        with contextlib.suppress(UnknownModel, UnknownVersion):
+            if str((await self._service.version(arn.name, arn.qualifier)).created_ms) == arn.digits:
+                return
+        raise _unknown(arn)
 
     async def start(self, arn: VersionArn, *, min_units: int = 1, max_units: int | None = None) -> Status:
         """Start a version; it is loaded behind, and then RUNNING or FAILED.
@@ -187,26 +183,27 @@ class Projects:
         self, arn: ProjectArn, qualifiers: Collection[str], token: str, limit: int
     ) -> tuple[Page[Version], list[VersionState]]:
         model = self._model(arn)
-        states = self._states.all(model.name)
+        rows = self._states.all(model.name)
         infos = [info for info in self._registry.versions(model.name) if BUNDLE_DIGEST_TAG in info.tags]
-        everything = (
-            Version(self._version_arn(model, info, qualifier), info, states.get(qualifier))
+        everything = [
+            Version(self._version_arn(info, qualifier), info, _state_of(info, rows.get(qualifier)))
             for info in infos
             for qualifier in _qualifiers_of(info)
-        )
+        ]
         wanted = [one for one in everything if _is_wanted(one.arn.qualifier, qualifiers)]
         scope = repr(("versions", arn.name, sorted(set(qualifiers))))
         page = page_of(wanted, _newest_first, scope=scope, token=token, limit=limit)
         told = [replace(one, f1=self._registry.metrics(one.info).get(F1_METRIC)) for one in page.items]
-        return Page(told, page.next_token), list(states.values())
+        return Page(told, page.next_token), [one.state for one in everything if one.state]
 
     async def _change(
         self, arn: VersionArn, expected: Collection[Status | None], to: Status, units: tuple[int, int | None] | None
     ) -> Status:
         self._require_own(arn)
-        await asyncio.to_thread(self._info, arn)
-        if not await self.transitions.begin(arn.name, arn.qualifier, expected, to, units=units):
-            state = await asyncio.to_thread(self._states.get, arn.name, arn.qualifier)
+        since_ms = (await asyncio.to_thread(self._info, arn)).named_since_ms(arn.qualifier)
+        begin = self.transitions.begin
+        if not await begin(arn.name, arn.qualifier, expected, to, units=units, since_ms=since_ms):
+            state = await asyncio.to_thread(partial(self._states.get, arn.name, arn.qualifier, since_ms=since_ms))
             raise StateConflict(f"version {arn.qualifier} of {arn.name} {_now(arn, state)}")
         return to
 
@@ -227,16 +224,23 @@ class Projects:
         with contextlib.suppress(RegistryError):
             info = self._registry.resolve(f"models:/{arn.name}{separator}{arn.qualifier}")
         if info is None or (is_number(arn.qualifier) and str(info.created_ms) != arn.digits):
-            raise UnknownVersion(f"there is no version {arn}; DescribeProjectVersions lists all")
+            raise _unknown(arn)
         return info
 
     def _project_arn(self, model: RegisteredModel) -> ProjectArn:
         return ProjectArn(self.owner, model.name, str(model.created_ms))
 
-    def _version_arn(self, model: RegisteredModel, info: VersionInfo, qualifier: str) -> VersionArn:
-        # An alias moves, and its ARN must not: hence the model's digits.
-        made_ms = info.created_ms if qualifier == info.version else model.created_ms
-        return VersionArn(self.owner, model.name, qualifier, str(made_ms))
+    def _version_arn(self, info: VersionInfo, qualifier: str) -> VersionArn:
+        # An alias moves, and its ARN does not: its digits are the model's.
+        return VersionArn(self.owner, info.name, qualifier, str(info.named_since_ms(qualifier)))
+
+
+def _unknown(arn: VersionArn) -> UnknownVersion:
+    return UnknownVersion(f"there is no version {arn}; DescribeProjectVersions lists all")
+
+
+def _state_of(info: VersionInfo, row: VersionState | None) -> VersionState | None:
+    return row if row and row.changed_ms >= info.named_since_ms(row.qualifier) else None
 
 
 def _qualifiers_of(info: VersionInfo) -> list[str]:

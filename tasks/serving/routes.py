@@ -43,12 +43,14 @@ class Route:
         info: the version that answers.
         is_running: whether it may answer.
         used: when it was last asked for, on the monotonic clock.
+        doubts: how often its state was said to have changed: what was asked before that is no answer any more.
         wanted: version and digest that the registry named last; another one than `info` while it is being loaded.
     """
 
     info: VersionInfo
     is_running: bool
     used: float
+    doubts: int = 0
     wanted: tuple[str, str] = ("", "")
 
 
@@ -98,7 +100,9 @@ class Routes:
         """Have the next request look up whether the version runs: its state was just changed."""
         route = self._routes.get(key)
         if route:
-            route.is_running = False
+            with self._lock:
+                route.doubts += 1
+                route.is_running = False
 
     def stop(self) -> None:
         """Follow nothing more, and find nothing more."""
@@ -141,15 +145,20 @@ class Routes:
             self._refusals[key] = outcome, time.monotonic()
 
     def _look_up(self, model: str, qualifier: str) -> Route:
-        info = self._version(model, qualifier)
-        return Route(info, self._is_running(model, qualifier), time.monotonic())
+        # Whether it runs is asked once the route is known, so that no change is missed that is told meanwhile.
+        return Route(self._version(model, qualifier), False, time.monotonic())
 
     def _renew_state(self, key: Key, route: Route) -> Route:
-        route.is_running = self._is_running(*key)
-        return route
+        while True:
+            doubts = route.doubts
+            is_running = self._is_running(*key, route.info)
+            with self._lock:
+                if route.doubts == doubts:
+                    route.is_running = is_running
+                    return route
 
-    def _is_running(self, model: str, qualifier: str) -> bool:
-        state = self._states.get(model, qualifier)
+    def _is_running(self, model: str, qualifier: str, info: VersionInfo) -> bool:
+        state = self._states.get(model, qualifier, since_ms=info.named_since_ms(qualifier))
         if state is None:
             return not is_number(qualifier)  # an alias is started by being set
         return state.status is Status.RUNNING
@@ -178,13 +187,13 @@ class Routes:
         )
 
     def _follow_states(self) -> None:
-        for key, route in list(self._routes.items()):
-            try:
+        try:
+            for key, route in list(self._routes.items()):
                 self._renew_state(key, route)
-            except KeeneyeError as error:
-                _log.warning("%s; what runs goes on", error.message)
-                break
-        self._pool.unload_idle()
+        except KeeneyeError as error:
+            _log.warning("%s; what runs goes on", error.message)
+        finally:
+            self._pool.unload_idle()
 
     def _follow_registry(self) -> None:
         for key, route in list(self._routes.items()):
@@ -192,7 +201,7 @@ class Routes:
                 self._routes.pop(key, None)
                 continue
             try:
-                self._follow(route, self._version(*key))
+                self._follow(key, route, self._version(*key))
             except (UnknownModel, UnknownVersion):
                 self._routes.pop(key, None)
             except EnvironmentFailed as error:
@@ -201,17 +210,24 @@ class Routes:
             except Exception:  # one name's trouble must not keep the others from being followed
                 _log.warning("%s %s could not be looked up; it goes on answering", *key, exc_info=True)
 
-    def _follow(self, route: Route, info: VersionInfo) -> None:
+    def _follow(self, key: Key, route: Route, info: VersionInfo) -> None:
         wanted = route.wanted = _identity(info)
         if wanted == _identity(route.info):
+            self._renew_info(key, route, info)
             return
 
         def switch() -> None:
             if route.wanted == wanted:  # else it was moved on while this version was being loaded
                 _log.info("%s takes over from %s", info.uri, route.info.uri)
-                route.info = info
+                self._renew_info(key, route, info)
 
         self._pool.replace(info, switch)
+
+    def _renew_info(self, key: Key, route: Route, info: VersionInfo) -> None:
+        is_reborn = info.named_since_ms(key[1]) != route.info.named_since_ms(key[1])
+        route.info = info
+        if is_reborn:
+            self.doubt_state(key)
 
 
 def _identity(info: VersionInfo) -> tuple[str, str]:

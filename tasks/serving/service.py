@@ -199,9 +199,13 @@ class PredictionService:
         Raises:
             ServingError: as `predict` does, but for the image and for versions that do not run.
         """
-        info = (await self._route(model, qualifier)).info
+        info = await self.version(model, qualifier)
         with self._pool.lease(info) as loading:
             return (await _outcome(loading)).info
+
+    async def version(self, model: str, qualifier: str) -> VersionInfo:
+        """Return what a name means, whether or not it is started; raises as `warm` does."""
+        return (await self._route(model, qualifier)).info
 
     def state_changed(self, model: str, qualifier: str) -> None:
         """Have the next request see a state that was just written; without it, it is seen in `alias_seconds`."""
@@ -210,14 +214,9 @@ class PredictionService:
     def stats(self) -> ServiceStats:
         """Return what the service has in hand and has done."""
         sizes = self._counts.by_size()
-        return ServiceStats(
-            pending=self._admission.pending,
-            models=tuple(sorted((info.name, info.version) for info in self._pool.loaded())),
-            loads=self._pool.loads,
-            batches=sum(sizes.values()),
-            images=sum(size * count for size, count in sizes.items()),
-            batch_sizes=sizes,
-        )
+        models = tuple(sorted((info.name, info.version) for info in self._pool.loaded()))
+        images = sum(size * count for size, count in sizes.items())
+        return ServiceStats(self._admission.pending, models, self._pool.loads, sum(sizes.values()), images, sizes)
 
     async def aclose(self) -> None:
         """Admit nothing more, finish what is admitted, then let go of all models and threads."""
@@ -238,10 +237,11 @@ class PredictionService:
 
     async def _running(self, model: str, qualifier: str) -> VersionInfo:
         route = await self._route(model, qualifier)
-        if not route.is_running:  # perhaps it has been started since
+        while not route.is_running:  # perhaps it has been started since
+            doubts = route.doubts
             await _outcome(self._routes.ask_state((model, qualifier), route), LOOK_UP_SECONDS, _NO_STATE)
-        if not route.is_running:
-            raise NotRunning(f"version {qualifier} of {model} is not running; start it and ask again")
+            if not route.is_running and route.doubts == doubts:
+                raise NotRunning(f"version {qualifier} of {model} is not running; start it and ask again")
         return route.info
 
     async def _route(self, model: str, qualifier: str) -> Route:

@@ -40,7 +40,14 @@ from tasks.errors import EnvironmentFailed, RequestError
 MAX_NAME_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 2000
 WAIT_SECONDS = 10
-"""For a connection, or for another process that writes to the same SQLite file."""
+"""For a connection, for a statement, or for another process that writes to the same SQLite file."""
+_PATIENCE = {
+    "connect_timeout": WAIT_SECONDS,
+    "tcp_user_timeout": 1000
+    * WAIT_SECONDS,  # ms; else a network that falls silent is waited for for a quarter of an hour
+    "options": f"-c statement_timeout={1000 * WAIT_SECONDS}",
+}
+"""How libpq is told; what the address says itself goes before."""
 _DRIVERS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -112,8 +119,13 @@ class VersionStates:
             self._engine = _connected(address)
             _make_table(self._engine)
 
-    def get(self, model: str, qualifier: str) -> VersionState | None:
+    def get(self, model: str, qualifier: str, *, since_ms: int = 0) -> VersionState | None:
         """Return a state, or None when the qualifier was never started or stopped.
+
+        Args:
+            model: registered model.
+            qualifier: version number or alias.
+            since_ms: since when the name means what it means (ms since 1970); an older state is of another version.
 
         Raises:
             EnvironmentFailed: when the database does not answer.
@@ -121,7 +133,7 @@ class VersionStates:
         if not (_storable(model) and _storable(qualifier)):
             return None
         found = self._rows(select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.qualifier == qualifier))
-        return found[0] if found else None
+        return found[0] if found and found[0].changed_ms >= since_ms else None
 
     def all(self, model: str) -> dict[str, VersionState]:
         """Return the states of a model by qualifier.
@@ -150,6 +162,7 @@ class VersionStates:
         *,
         message: str = "",
         units: tuple[int, int | None] | None = None,
+        since_ms: int = 0,
     ) -> bool:
         """Change a state if it is still one of those expected; tell whether it was changed here.
 
@@ -160,6 +173,7 @@ class VersionStates:
             to: state to enter.
             message: why, for people; cut to `MAX_MESSAGE_CHARACTERS`.
             units: smallest and largest number of inference units; None leaves them as they are.
+            since_ms: as in `get`; an older state counts as none, and the new one is not older.
 
         Raises:
             RequestError: when the database cannot hold such names.
@@ -170,12 +184,13 @@ class VersionStates:
         values: dict[str, Any] = {
             "status": to,
             "message": message.replace("\0", "")[:MAX_MESSAGE_CHARACTERS],
-            "changed_ms": time.time_ns() // 1_000_000,
+            # The registry's clock, which told `since_ms`, may be ahead of this one.
+            "changed_ms": max(time.time_ns() // 1_000_000, since_ms),
         }
         if units:
             values["min_units"], values["max_units"] = units
         with self._answered(), self._engine.begin() as connection:
-            return _swap(connection, {"model": model, "qualifier": qualifier}, expected, values)
+            return _swap(connection, {"model": model, "qualifier": qualifier}, expected, values, since_ms)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -190,16 +205,21 @@ class VersionStates:
         try:
             yield
         except (SQLAlchemyError, OSError) as error:
-            why = str(getattr(error, "orig", None) or error).splitlines()[0]
+            why = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
             raise EnvironmentFailed(
                 f"the database of states at {self._shown} does not answer: {why}; check that it runs and try again"
             ) from None
 
 
 def _swap(
-    connection: Connection, key: dict[str, str], expected: Collection[Status | None], values: dict[str, Any]
+    connection: Connection,
+    key: dict[str, str],
+    expected: Collection[Status | None],
+    values: dict[str, Any],
+    since_ms: int,
 ) -> bool:
-    is_expected = _TABLE.c.status.in_([status for status in expected if status is not None])
+    is_old = _TABLE.c.changed_ms < since_ms
+    is_expected = _TABLE.c.status.in_([status for status in expected if status is not None]) & ~is_old
     if None not in expected:
         change = update(_TABLE).where(_TABLE.c.model == key["model"], _TABLE.c.qualifier == key["qualifier"])
         return (
@@ -207,7 +227,7 @@ def _swap(
         )
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     upsert = insert(_TABLE).values(key | values)
-    upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=values, where=is_expected)
+    upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=values, where=is_expected | is_old)
     return connection.execute(upsert.returning(_TABLE.c.status)).first() is not None
 
 
@@ -234,7 +254,8 @@ def _supported(url: str) -> URL:
 def _connected(address: URL) -> Engine:
     if address.drivername != "sqlite":
         # A server that was restarted has closed what the pool holds: ask before use.
-        return create_engine(address, pool_pre_ping=True, connect_args={"connect_timeout": WAIT_SECONDS})
+        patience = {name: value for name, value in _PATIENCE.items() if name not in address.query}
+        return create_engine(address, pool_pre_ping=True, pool_timeout=WAIT_SECONDS, connect_args=patience)
     Path(str(address.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(address, connect_args={"timeout": WAIT_SECONDS})
     event.listen(engine, "connect", _write_ahead)

@@ -1,19 +1,20 @@
 """The model registry: versions of registered models, their tags and aliases, and the bundle behind a version."""
 
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import RegisteredModel as MlflowModel
 from mlflow.exceptions import MlflowException
 
-from tasks.bundle.format import bundle_digest
-from tasks.errors import RegistryError
+from tasks.bundle.format import bundle_digest, read_model_card
+from tasks.errors import BundleError, RegistryError
 from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
 from tasks.tracking.packaging import BUNDLE_ARTIFACT, log_model
@@ -30,7 +31,10 @@ PAGE_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """A registered version as the registry tells it; `created_ms` is its creation in ms since 1970, UTC."""
+    """A registered version as the registry tells it.
+
+    `created_ms` is its own creation and `model_created_ms` that of its model, in ms since 1970, UTC.
+    """
 
     name: str
     version: str
@@ -38,11 +42,19 @@ class VersionInfo:
     tags: dict[str, str]
     aliases: tuple[str, ...]
     created_ms: int = 0
+    model_created_ms: int = 0
 
     @property
     def uri(self) -> str:
         """Its `models:/` address."""
         return f"models:/{self.name}/{self.version}"
+
+    def named_since_ms(self, qualifier: str) -> int:
+        """Since when its number, or an alias of its model, can mean what it means now; ms since 1970, UTC.
+
+        A model that was deleted and registered again has the numbers and aliases of old.
+        """
+        return self.created_ms if qualifier == self.version else self.model_created_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +124,7 @@ class Registry:
         while True:
             with answered(self._home):
                 page = self._client.search_model_versions(f"name = '{name}'", max_results=PAGE_ROWS, page_token=token)
-            found += [_version_info(one, _aliases_of(known[0].aliases, one)) for one in page]
+            found += [_version_info(one, known[0]) for one in page]
             token = page.token
             if not token:
                 return sorted(found, key=lambda one: -int(one.version))
@@ -130,24 +142,30 @@ class Registry:
     def cached_bundle(self, info: VersionInfo) -> Path:
         """Return the bundle of a version, fetched once and kept under its digest in the home.
 
-        Whoever opens it verifies it: `Predictor.open(path, expected_digest=info.tags[BUNDLE_DIGEST_TAG])`.
+        What was damaged meanwhile is fetched anew. Nothing removes what is kept: its folders may be deleted to free
+        the disk, and come back when they are needed.
 
         Raises:
             RegistryError: when the version holds no bundle.
+            BundleError: when the registry's own copy is not what was registered.
         """
         digest = info.tags.get(BUNDLE_DIGEST_TAG, "")
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise RegistryError(f"{info.uri} holds no Keeneye bundle; name a model that Keeneye registered")
         kept = self._home.bundles_path / digest
-        if kept.is_dir():
-            return kept
-        self._home.bundles_path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=self._home.bundles_path) as scratch:
-            bundle = self.fetch_bundle(info.uri, Path(scratch))
-            # Whole or not at all; another process may have been first.
-            with suppress(OSError):
-                bundle.rename(kept)
+        with self._home.lock(f"bundle-{digest}"):  # else one process could remove what another has just fetched
+            if not _holds_bundle(kept, digest):
+                self._fetch_kept(info, digest, kept)
         return kept
+
+    def _fetch_kept(self, info: VersionInfo, digest: str, kept: Path) -> None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=kept.parent) as scratch:
+            bundle = self.fetch_bundle(info.uri, Path(scratch))
+            read_model_card(bundle, expected_digest=digest)
+            if kept.exists():
+                shutil.rmtree(kept)
+            bundle.rename(kept)
 
     def version_of_key(self, name: str, run_key: str) -> VersionInfo | None:
         """Return the version that a run key has registered, or None."""
@@ -225,14 +243,25 @@ class Registry:
         return bundle
 
     def _info(self, found: ModelVersion) -> VersionInfo:
-        mine = _aliases_of(self._client.get_registered_model(found.name).aliases, found)
-        return _version_info(found, mine)
+        return _version_info(found, self._client.get_registered_model(found.name))
 
 
-def _version_info(found: ModelVersion, aliases: tuple[str, ...]) -> VersionInfo:
-    run_id, created = found.run_id, int(found.creation_timestamp)
-    return VersionInfo(found.name, str(found.version), run_id, dict(found.tags), aliases, created)
+def _version_info(found: ModelVersion, model: MlflowModel) -> VersionInfo:
+    version = str(found.version)
+    return VersionInfo(
+        name=found.name,
+        version=version,
+        run_id=found.run_id,
+        tags=dict(found.tags),
+        aliases=tuple(sorted(alias for alias, number in model.aliases.items() if str(number) == version)),
+        created_ms=int(found.creation_timestamp),
+        model_created_ms=int(model.creation_timestamp),
+    )
 
 
-def _aliases_of(aliases: Mapping[str, object], found: ModelVersion) -> tuple[str, ...]:
-    return tuple(sorted(alias for alias, number in aliases.items() if str(number) == str(found.version)))
+def _holds_bundle(folder: Path, digest: str) -> bool:
+    try:
+        read_model_card(folder, expected_digest=digest)
+    except BundleError:
+        return False
+    return True

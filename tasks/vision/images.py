@@ -5,12 +5,14 @@ field, gives the same JPEG pixels, refuses truncated files and knows palettes, a
 """
 
 import io
+import math
+import re
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 # Pillow's own limit cannot be set per call; the limit here is the caller's, checked before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -28,6 +30,13 @@ SUFFIXES_BY_FORMAT = {
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes)
 MAX_MEGAPIXELS = 100.0
 """What Ground Truth accepts at most; a decoded image then takes 300 MB."""
+MAX_JPEG_SCANS = 64
+"""Each scan of a progressive JPEG passes over all pixels, though it may take up only a dozen bytes of the file.
+Encoders write 10 for a colour photo, and search the best of up to 64."""
+
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+"""ITU-T T.81, table B.1: the markers that carry segments, and the end of the image."""
 
 _DECODE_FAILURES = (OSError, SyntaxError, ValueError, struct.error, EOFError, MemoryError)
 _UPRIGHT_BY_ORIENTATION = {
@@ -51,12 +60,21 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the first bytes of an image file say; width and height in pixels, as stored (before EXIF rotation)."""
+    """What the first bytes of an image file say.
+
+    Attributes:
+        format: Pillow's name of it.
+        width: in pixels, as stored (before EXIF rotation).
+        height: in pixels, as stored.
+        mode: Pillow's name of the kind of pixels.
+        decoded_pixels: what decoding has to make: width times height, and the parts of a TIFF's tiles that stick out.
+    """
 
     format: str
     width: int
     height: int
     mode: str
+    decoded_pixels: int
 
 
 def read_header(data: bytes) -> ImageHeader:
@@ -66,7 +84,7 @@ def read_header(data: bytes) -> ImageHeader:
         ImageError: `ERROR_EMPTY_FILE` or `ERROR_INVALID_IMAGE`.
     """
     with _open(data) as image:
-        return ImageHeader(str(image.format), image.width, image.height, image.mode)
+        return ImageHeader(str(image.format), image.width, image.height, image.mode, _decoded_pixels(image))
 
 
 def decode_rgb(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> RgbImage:
@@ -76,20 +94,17 @@ def decode_rgb(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> RgbIma
     CMYK is converted, and transparent pixels show white.
 
     Raises:
-        ImageError: `ERROR_EMPTY_FILE`, `ERROR_INVALID_IMAGE`, `ERROR_INVALID_IMAGE_DIMENSION` (more pixels than
-            `max_megapixels`) or `ERROR_TRUNCATED_IMAGE`.
+        ImageError: `ERROR_EMPTY_FILE`, `ERROR_INVALID_IMAGE` (also a JPEG of more than `MAX_JPEG_SCANS`),
+            `ERROR_INVALID_IMAGE_DIMENSION` (more pixels to decode than `max_megapixels`) or `ERROR_TRUNCATED_IMAGE`.
     """
     with _open(data) as image:
-        if image.width * image.height > max_megapixels * 1e6:
-            raise ImageError(
-                "ERROR_INVALID_IMAGE_DIMENSION",
-                f"the image has {image.width} x {image.height} pixels, more than {max_megapixels:g} megapixels",
-            )
+        _require_bounded_work(image, data, max_megapixels)
         try:
             image.load()
         except _DECODE_FAILURES as error:
             raise ImageError(
-                "ERROR_TRUNCATED_IMAGE", f"the {image.format} file is cut short or damaged: {error}"
+                "ERROR_TRUNCATED_IMAGE",
+                f"the {image.format} file is cut short or damaged: {str(error) or type(error).__name__}",
             ) from error
         return np.ascontiguousarray(_to_rgb(_upright(image)))
 
@@ -102,7 +117,54 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ImageError("ERROR_INVALID_IMAGE", f"the content is none of {', '.join(SUFFIXES_BY_FORMAT)}") from error
     except _DECODE_FAILURES as error:
-        raise ImageError("ERROR_INVALID_IMAGE", f"the header cannot be read: {error}") from error
+        raise ImageError(
+            "ERROR_INVALID_IMAGE", f"the header cannot be read: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _require_bounded_work(image: Image.Image, data: bytes, max_megapixels: float) -> None:
+    # Of the other formats, the work that one byte can cause is bounded by the pixels; libtiff counts scans itself.
+    pixels = _decoded_pixels(image)
+    if pixels > max_megapixels * 1e6:
+        tiles = "" if pixels == image.width * image.height else f", in tiles of {pixels} pixels"
+        raise ImageError(
+            "ERROR_INVALID_IMAGE_DIMENSION",
+            f"the image has {image.width} x {image.height} pixels{tiles}, more than {max_megapixels:g} megapixels",
+        )
+    if image.format in {"JPEG", "MPO"} and _has_too_many_scans(data):
+        raise ImageError(
+            "ERROR_INVALID_IMAGE",
+            f"the JPEG has more than {MAX_JPEG_SCANS} scans; save it anew with an ordinary encoder",
+        )
+
+
+def _decoded_pixels(image: Image.Image) -> int:
+    tile_sides = (1, 1)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile_sides = (_tile_side(image, TiffImagePlugin.TILEWIDTH), _tile_side(image, TiffImagePlugin.TILELENGTH))
+    width, height = (math.ceil(length / side) * side for length, side in zip(image.size, tile_sides, strict=True))
+    return width * height
+
+
+def _tile_side(image: TiffImagePlugin.TiffImageFile, tag: int) -> int:
+    side = image.tag_v2.get(tag, 1)
+    if not isinstance(side, int) or side < 1:
+        raise ImageError("ERROR_INVALID_IMAGE", f"the TIFF's tiles have no usable size: {str(side)[:50]}")
+    return side
+
+
+def _has_too_many_scans(data: bytes) -> bool:
+    """Count a JPEG's scans as its decoder meets them: not in thumbnails within segments, nor behind its end."""
+    if data.count(bytes((0xFF, _START_OF_SCAN))) <= MAX_JPEG_SCANS:  # fast, and true of nearly every file
+        return False
+    scans, place = 0, 2
+    while scans <= MAX_JPEG_SCANS and (found := _JPEG_MARKER.search(data, place)):
+        marker = found[1][0]
+        if marker == _END_OF_IMAGE:
+            return False
+        scans += marker == _START_OF_SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    return scans > MAX_JPEG_SCANS
 
 
 def _upright(image: Image.Image) -> Image.Image:

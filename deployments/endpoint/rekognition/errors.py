@@ -25,6 +25,7 @@ INVALID_PARAMETER = "InvalidParameterException"
 INVALID_S3_OBJECT = "InvalidS3ObjectException"
 INVALID_TOKEN = "InvalidPaginationTokenException"  # noqa: S105 - an error's name
 IN_USE = "ResourceInUseException"
+LIMIT_EXCEEDED = "LimitExceededException"
 NOT_FOUND = "ResourceNotFoundException"
 NOT_READY = "ResourceNotReadyException"
 OVERLOADED = "ProvisionedThroughputExceededException"

@@ -1,7 +1,8 @@
 """The operations that are served, each from its checked input to the members of its answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,13 +15,17 @@ from deployments.endpoint.rekognition.errors import (
     WireError,
     invalid_parameter,
 )
+from deployments.endpoint.waiting import in_time, of_store
 from tasks.serving.arns import VersionArn, parse_project_arn, parse_version_arn
 from tasks.serving.projects import Projects
 from tasks.serving.selection import select
 from tasks.serving.service import PredictionService
+from tasks.stores.s3 import ObjectUnreadable
 
 MAX_OBJECT_BYTES = 15 * 1024**2
 """Of an image in S3, as the service's guide says; the bytes of a request are limited by their shape."""
+OBJECT_SECONDS = 30.0
+"""For an object in S3 to be read; what a store sends later is dropped, and `STORE_THREADS` bound how much."""
 PAGE_ITEMS = 100
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
@@ -43,12 +48,16 @@ class Context:
         service: answers images.
         key: of the caller; None lets everybody use everything.
         read_object: reads images that lie in an S3 store.
+        reserved: holds memory for what is read there, or raises Overloaded; yields what takes its size in the end.
+        max_image_bytes: of an image file.
     """
 
     projects: Projects
     service: PredictionService
     key: Key | None
     read_object: ReadObject
+    reserved: Callable[[int], AbstractContextManager[Callable[[int], None]]]
+    max_image_bytes: int
 
     def may_use(self, project: str) -> bool:
         """Whether the caller may see and use a project."""
@@ -72,11 +81,11 @@ async def detect_custom_labels(members: Members, context: Context) -> Outcome:
     """
     arn = _version_arn(members, context)
     _require_one_image(members["Image"])
-    await context.projects.require(arn)
-    image = await _image(members["Image"], context)
-    if not image.startswith(_SIGNATURES):
-        raise WireError(INVALID_FORMAT, f"{BAD_IMAGE} Send a PNG or JPEG file.")
-    answer = await context.service.predict(arn.name, arn.qualifier, image)
+    await in_time(context.projects.require(arn))
+    async with _image(members["Image"], context) as image:
+        if not image.startswith(_SIGNATURES):
+            raise WireError(INVALID_FORMAT, f"{BAD_IMAGE} Send a PNG or JPEG file.")
+        answer = await context.service.predict(arn.name, arn.qualifier, image)
     found = select(answer, min_confidence=members.get("MinConfidence"), max_results=members.get("MaxResults") or None)
     return Outcome({"CustomLabels": [custom_label(one) for one in found]}, answer.model, answer.version)
 
@@ -85,9 +94,8 @@ async def describe_projects(members: Members, context: Context) -> Outcome:
     """List the projects that the caller may use; unknown names are left out."""
     if "CUSTOM_LABELS" not in members.get("Features", ["CUSTOM_LABELS"]):
         return Outcome({"ProjectDescriptions": []})
-    page = await context.projects.describe_projects(
-        names=members.get("ProjectNames", ()), visible=context.may_use, **_paging(members)
-    )
+    names = members.get("ProjectNames", ())
+    page = await in_time(context.projects.describe_projects(names=names, visible=context.may_use, **_paging(members)))
     return Outcome(_page("ProjectDescriptions", [project_description(one) for one in page.items], page.next_token))
 
 
@@ -98,7 +106,8 @@ async def describe_project_versions(members: Members, context: Context) -> Outco
     except ValueError as error:
         raise invalid_parameter(f"{error}.") from None
     _require_right(arn.name, context)
-    page = await context.projects.describe_versions(arn, qualifiers=members.get("VersionNames", ()), **_paging(members))
+    qualifiers = members.get("VersionNames", ())
+    page = await in_time(context.projects.describe_versions(arn, qualifiers=qualifiers, **_paging(members)))
     described = [version_description(one) for one in page.items]
     return Outcome(_page("ProjectVersionDescriptions", described, page.next_token), arn.name)
 
@@ -107,13 +116,13 @@ async def start_project_version(members: Members, context: Context) -> Outcome:
     """Start a version; it is loaded behind."""
     arn = _version_arn(members, context)
     units = {"min_units": members["MinInferenceUnits"], "max_units": members.get("MaxInferenceUnits")}
-    return Outcome({"Status": await context.projects.start(arn, **units)}, arn.name, arn.qualifier)
+    return Outcome({"Status": await in_time(context.projects.start(arn, **units))}, arn.name, arn.qualifier)
 
 
 async def stop_project_version(members: Members, context: Context) -> Outcome:
     """Stop a version."""
     arn = _version_arn(members, context)
-    return Outcome({"Status": await context.projects.stop(arn)}, arn.name, arn.qualifier)
+    return Outcome({"Status": await in_time(context.projects.stop(arn))}, arn.name, arn.qualifier)
 
 
 OPERATIONS: dict[str, Callable[[Members, Context], Awaitable[Outcome]]] = {
@@ -147,13 +156,25 @@ def _require_one_image(image: Members) -> None:
         raise invalid_parameter("S3Object must hold Bucket and Name.")
 
 
-async def _image(image: Members, context: Context) -> bytes:
-    if "Bytes" in image:
-        return bytes(image["Bytes"])
-    place = image["S3Object"]
-    return await asyncio.to_thread(
-        context.read_object, place["Bucket"], place["Name"], place.get("Version"), max_bytes=MAX_OBJECT_BYTES
-    )
+@asynccontextmanager
+async def _image(image: Members, context: Context) -> AsyncIterator[bytes]:
+    if "Bytes" in image:  # which the memory of the request's body is reserved for
+        yield image["Bytes"]
+        return
+    max_bytes = min(MAX_OBJECT_BYTES, context.max_image_bytes)
+    with context.reserved(max_bytes) as hold:
+        read = await _object(image["S3Object"], context.read_object, max_bytes)
+        hold(len(read))
+        yield read
+
+
+async def _object(place: Members, read_object: ReadObject, max_bytes: int) -> bytes:
+    bucket, key, version = place["Bucket"], place["Name"], place.get("Version")
+    try:
+        async with asyncio.timeout(OBJECT_SECONDS):
+            return await of_store(lambda: read_object(bucket, key, version, max_bytes=max_bytes))
+    except TimeoutError:
+        raise ObjectUnreadable(f"s3://{bucket}/{key} was not read in {OBJECT_SECONDS:g} seconds; try again") from None
 
 
 def _paging(members: Members) -> dict[str, Any]:

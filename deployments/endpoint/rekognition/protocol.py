@@ -4,6 +4,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -18,12 +19,15 @@ from deployments.endpoint.rekognition.errors import (
 )
 from deployments.endpoint.rekognition.operations import OPERATIONS, Context, Outcome
 from deployments.endpoint.rekognition.shapes import read_input
+from deployments.endpoint.waiting import of_body
 from tasks.errors import KeeneyeError
 
 TARGET_PREFIX = "RekognitionService."
 CONTENT_TYPE = "application/x-amz-json-1.1"
 MAX_BODY_BYTES = 8 * 1024**2
 """The largest image that a request may hold is 5 MiB, or 6.7 MiB as base64; the rest is names."""
+
+READ_IN_A_THREAD_BYTES = 200_000
 
 _log = logging.getLogger(__name__)
 
@@ -51,18 +55,18 @@ class WireAnswer:
     code: str = ""
 
 
-async def answer(headers: Mapping[str, str], body: bytes, context: Context) -> WireAnswer:
+async def answer(headers: Mapping[str, str], body: bytearray, context: Context) -> WireAnswer:
     """Answer a request that was admitted; never raises.
 
     Args:
         headers: of the request; names in any case.
-        body: whole.
+        body: whole; cleared when it has been read, so that no image is in memory twice.
         context: what to answer with.
     """
     operation = ""
     try:
         operation = _operation(headers)
-        outcome = await OPERATIONS[operation](read_input(operation, body), context)
+        outcome = await OPERATIONS[operation](await _members(operation, body), context)
     except WireError as error:
         return error_answer(error.code, error.message, operation)
     except KeeneyeError as error:
@@ -81,6 +85,15 @@ def error_answer(code: str, message: str, operation: str = "") -> WireAnswer:
     request_id = str(uuid.uuid4())
     members = {"__type": code, "Code": code, "Logref": request_id, "Message": message}
     return WireAnswer(http_status(code), _headers(request_id), orjson.dumps(members), operation, code=code)
+
+
+async def _members(operation: str, body: bytearray) -> dict[str, Any]:
+    if len(body) > READ_IN_A_THREAD_BYTES:
+        members = await of_body(lambda: read_input(operation, body))
+    else:
+        members = read_input(operation, body)
+    body.clear()
+    return members
 
 
 def _success(outcome: Outcome, operation: str) -> WireAnswer:

@@ -30,7 +30,7 @@ def service_model() -> ServiceModel:
     return ServiceModel(loader.load_service_model("rekognition", "service-2", API_VERSION), "rekognition")
 
 
-def read_input(operation: str, body: bytes) -> dict[str, Any]:
+def read_input(operation: str, body: bytes | bytearray) -> dict[str, Any]:
     """Read the input of an operation: known members only, blobs decoded, null taken for absent.
 
     Args:

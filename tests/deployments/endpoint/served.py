@@ -161,12 +161,14 @@ def environment_of(home):
 
 
 @contextmanager
-def serving(home, folder, *options, name="serve"):
+def serving(home, folder, *options, name="serve", environment=None):
     """Run `keeneye serve` on a free port until the end of the block."""
     out, err = folder / f"{name}.out", folder / f"{name}.err"
     with out.open("w") as stdout, err.open("w") as stderr:
         command = [sys.executable, "-m", "flows", "serve", "--port", "0", *options]
-        process = subprocess.Popen(command, env=environment_of(home), stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(
+            command, env=environment_of(home) | (environment or {}), stdout=stdout, stderr=stderr
+        )
     try:
         yield Endpoint(process, address_of(process, err), home, err)
     finally:

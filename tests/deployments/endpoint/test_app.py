@@ -3,25 +3,32 @@
 import asyncio
 import base64
 import json
+import socket
 import threading
 import time
 
 import boto3
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from deployments.endpoint import readiness
+from deployments.endpoint import readiness, waiting
 from deployments.endpoint.app import make_app
+from deployments.endpoint.keys import Key, Keys
 from deployments.endpoint.readiness import Readiness
 from deployments.endpoint.server import make_parts
 from flows.serve_config import ServeConfig
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, RegistryError
+from tasks.serving.errors import ModelUnavailable
 from tasks.serving.states import VersionStates
 from tasks.tracking.registry import Registry
 from tests.deployments.endpoint.served import DENT, KEY_ID, OTHER_ID, OTHER_SECRET, PICTURE, SECRET
 
+SECRET_PLACE = "http://10.0.0.7:5000"
 JSON_11 = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "RekognitionService.DetectCustomLabels"}
 
 
@@ -88,10 +95,41 @@ def test_key_for_some_models_is_refused_others(endpoint):
 
 def test_body_larger_than_any_image_is_an_error_of_the_protocol(endpoint):
     body = json.dumps({"Image": {"Bytes": base64.b64encode(bytes(7_000_000)).decode()}})
-    answer = httpx.post(endpoint.address, content=body, headers=JSON_11, trust_env=False)
-    assert (answer.status_code, answer.json()["__type"]) == (400, "ImageTooLargeException")
-    answer = httpx.post(endpoint.address, content=body, trust_env=False)
-    assert (answer.status_code, answer.json()["__type"]) == (400, "ValidationException")
+    for target, code in ((JSON_11["x-amz-target"], "ImageTooLargeException"), ("Other", "ValidationException")):
+        headers = signed(endpoint.address, body, {**JSON_11, "x-amz-target": target})
+        answer = httpx.post(endpoint.address, content=body, headers=headers, trust_env=False)
+        assert (answer.status_code, answer.json()["__type"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        pytest.param({}, "MissingAuthenticationTokenException", id="unsigned"),
+        pytest.param({"authorization": "AWS4-HMAC-SHA256 nonsense"}, "IncompleteSignatureException", id="malformed"),
+        pytest.param({"key": "AKNOBODY"}, "UnrecognizedClientException", id="unknown key"),
+    ],
+)
+def test_what_the_head_tells_is_refused_before_the_body(endpoint, headers, code):
+    if "key" in headers:
+        headers = signed(endpoint.address, "{}", JSON_11, headers["key"])
+    host, port = endpoint.address.removeprefix("http://").split(":")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name.lower() != "content-length")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: {host}:{port}\r\n{lines}Content-Length: 8000000\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"}"):
+            received = connection.recv(4096)
+            assert received
+            answer += received
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert code.encode() in answer
+
+
+def signed(address, body, headers, key=KEY_ID, secret=SECRET):
+    """Return headers signed by botocore."""
+    request = AWSRequest("POST", address + "/", data=body, headers=headers)
+    SigV4Auth(Credentials(key, secret), "rekognition", "us-east-1").add_auth(request)
+    return dict(request.headers)
 
 
 def test_unsigned_call_is_refused(endpoint):
@@ -140,11 +178,71 @@ def parts(served_home, tmp_path):
     return make_parts(config, None, Registry(served_home), VersionStates(config.database))
 
 
-def test_readiness_follows_the_registry(parts, monkeypatch):
+def test_readiness_follows_the_registry(parts, monkeypatch, caplog):
     monkeypatch.setattr(parts.readiness, "_ask", lost)
-    alive, not_ready = in_process(make_app(parts, write=str), "/healthz", "/readyz")
-    assert (alive.status_code, not_ready.status_code) == (200, 503)
-    assert not_ready.json()["detail"] == "MLflow does not answer"
+    monkeypatch.setattr(readiness, "VALID_SECONDS", -1.0)
+    alive, not_ready, still = in_process(make_app(parts, write=str), "/healthz", "/readyz", "/readyz")
+    assert (alive.status_code, not_ready.status_code, still.status_code) == (200, 503, 503)
+    assert "does not answer" in not_ready.json()["detail"]
+    assert SECRET_PLACE not in not_ready.text
+    assert caplog.text.count(SECRET_PLACE) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/dents"])
+@pytest.mark.parametrize(
+    "error", [EnvironmentFailed, RegistryError, ModelUnavailable], ids=["environment", "registry", "model"]
+)
+def test_problem_tells_no_place_of_the_server(parts, monkeypatch, caplog, error, path):
+    def fails(*_):
+        raise error(f"cannot be read: {SECRET_PLACE}")
+
+    for name in ("model", "models"):
+        monkeypatch.setattr(parts.catalogue, name, fails)
+    (answer,) = in_process(make_app(parts, write=str), path)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert SECRET_PLACE not in answer.text
+    assert SECRET_PLACE in caplog.text
+
+
+def test_silent_registry_holds_up_nothing_else(served_home, tmp_path, monkeypatch):
+    monkeypatch.setattr(waiting, "REGISTRY_SECONDS", 2.0)
+    keys = Keys({KEY_ID: Key(KEY_ID, SECRET)})
+    config = ServeConfig(database=f"sqlite:///{tmp_path / 'states.db'}")
+    registry, release = Registry(served_home), threading.Event()
+    parts = make_parts(config, keys, registry, VersionStates(config.database))
+    made = next(model for model in registry.models() if model.name == "dents").created_ms
+    arn = f"arn:aws:rekognition:us-east-1:000000000000:project/dents/version/production/{made}"
+    image = base64.b64encode(PICTURE + bytes(400_000)).decode()
+    detect = json.dumps({"ProjectVersionArn": arn, "Image": {"Bytes": image}})
+    described = {**JSON_11, "x-amz-target": "RekognitionService.DescribeProjects"}
+
+    async def run():
+        app = make_app(parts, write=str)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=20) as client,
+        ):
+
+            async def call(body, headers):
+                return await client.post("/", content=body, headers=signed("http://localhost", body, headers))
+
+            first = await call(detect, JSON_11)
+            monkeypatch.setattr(registry, "models", lambda: release.wait(20) and [])
+            lists = [client.get("/v1/models", auth=(KEY_ID, SECRET)) for _ in range(waiting.REGISTRY_THREADS)]
+            hanging = [asyncio.create_task(one) for one in [*lists, call("{}", described)]]
+            await asyncio.sleep(0.3)
+            second = await call(detect, JSON_11)
+            assert not any(one.done() for one in hanging)
+            return first, second, await asyncio.gather(*hanging)
+
+    try:
+        first, second, (*lists, description) = asyncio.run(run())
+    finally:
+        release.set()
+    assert first.json() == second.json()
+    assert first.json()["CustomLabels"]
+    assert {one.status_code for one in lists} == {503}
+    assert (description.status_code, description.json()["__type"]) == (500, "InternalServerError")
 
 
 def test_fault_is_logged_and_not_told(parts, monkeypatch):
@@ -159,7 +257,7 @@ def test_fault_is_logged_and_not_told(parts, monkeypatch):
 
 
 def lost():
-    raise EnvironmentFailed("MLflow does not answer")
+    raise EnvironmentFailed(f"MLflow at {SECRET_PLACE} does not answer")
 
 
 def test_registry_is_asked_once_at_a_time():

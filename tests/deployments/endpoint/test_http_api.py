@@ -37,6 +37,13 @@ def test_classifier_names_the_colour(client):
     assert sum(told["confidences"].values()) == pytest.approx(100, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/x-www-form-urlencoded", ""])
+def test_body_is_the_image_whatever_its_sender_calls_it(client, kind):
+    answer = client.post(COLOURS, content=picture("red"), headers={"content-type": kind})
+    assert answer.status_code == 200
+    assert answer.json()["labels"][0]["label"] == "red"
+
+
 def test_detector_tells_its_box_as_ratios_and_pixels(client):
     tall = png_bytes(np.zeros((200, 100, 3), np.uint8))
     told = client.post(DENTS, content=tall, headers=PNG).json()

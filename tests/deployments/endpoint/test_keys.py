@@ -96,6 +96,12 @@ def test_given_file_wins_over_the_named_one(tmp_path):
     assert not keys.find("named")
 
 
+def test_key_may_have_a_share(tmp_path):
+    keys = Keys.read(write(tmp_path / "keys", [item() | {"max_pending": 3}, item("client-two", OTHER_SECRET)]), {})
+    assert keys.find("client-one") == Key("client-one", SECRET, "*", max_pending=3)
+    assert keys.find("client-two").max_pending is None
+
+
 def test_no_key_at_all():
     assert len(Keys.read(None, {})) == 0
 
@@ -123,7 +129,11 @@ def test_no_key_at_all():
         pytest.param(f"- [{SECRET}", "neither YAML nor JSON", id="bracket not closed"),
         pytest.param("- !!python/object/apply:os.getcwd []", "neither YAML nor JSON", id="code"),
         pytest.param("[" * 5000, "neither YAML nor JSON", id="deep"),
-        pytest.param("# much\n" * 150_000, "more than 1000000 bytes", id="huge"),
+        pytest.param("# much\n" * 15_000, "more than 100000 bytes", id="huge"),
+        *(
+            pytest.param([item() | {"max_pending": share}], "max_pending of key 1", id=f"max_pending {share!r}")
+            for share in (0, -1, True, "8", 1.5, None)
+        ),
     ],
 )
 def test_malformed_file_is_refused_without_quoting_it(tmp_path, content, words):

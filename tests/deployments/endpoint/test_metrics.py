@@ -35,10 +35,17 @@ def test_figures_of_service_and_requests():
     assert found["keeneye_body_bytes",] == 77
     assert found["keeneye_loaded_models", ("model", "nuts"), ("version", "1")] == 1
     assert found["keeneye_model_loads_total",] == 4
-    assert found["keeneye_batch_images_bucket", ("le", "1.0")] == 1
+    sizes = {"1.0": 1, "2.0": 1, "4.0": 3, "8.0": 3, "16.0": 3, "32.0": 3}
+    assert {le: found["keeneye_batch_images_bucket", ("le", le)] for le in sizes} == sizes
     assert found["keeneye_batch_images_bucket", ("le", "+Inf")] == found["keeneye_batch_images_count",] == 3
     assert found["keeneye_batch_images_sum",] == 9
     assert found["process_resident_memory_bytes",] > 1e6
+
+
+def test_batch_buckets_are_there_before_any_batch():
+    idle = ServiceStats(pending=0, models=(), loads=0, batches=0, images=0, batch_sizes={})
+    found = samples(Metrics(lambda: idle, lambda: 0).page().decode())
+    assert sum(name[0] == "keeneye_batch_images_bucket" for name in found) == 7
 
 
 def test_figures_of_a_running_endpoint(endpoint):

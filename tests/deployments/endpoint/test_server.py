@@ -1,20 +1,27 @@
 """`keeneye serve` from its start to its end, as a process."""
 
+import base64
 import json
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
-from deployments.endpoint.server import serve
+from deployments.endpoint.server import REGISTRY_PATIENCE, _database, serve
 from flows.__main__ import parse
 from flows.serve_config import ServeConfig
 from tasks.errors import EnvironmentFailed, RequestError
+from tasks.stores.home import Home
 from tests.deployments.endpoint.served import (
     KEY_ID,
     PICTURE,
@@ -33,6 +40,8 @@ def nothing_given(monkeypatch, tmp_path):
     for name in ("KEYS_FILE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "KEY_PROJECTS"):
         monkeypatch.delenv(f"KEENEYE_{name}", raising=False)
     monkeypatch.setenv("KEENEYE_HOME", str(tmp_path / "home"))
+    for name, value in REGISTRY_PATIENCE.items():  # which `serve` would leave behind
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +54,8 @@ def nothing_given(monkeypatch, tmp_path):
         pytest.param(["--port", "70000"], ["port", "65535"], id="no port"),
         pytest.param(["--account", "12"], ["account", "pattern"], id="no account"),
         pytest.param(["--max-pending", "0"], ["max_pending"], id="no place"),
+        pytest.param(["--max-body-megabytes", "15"], ["max_body_megabytes 15 holds no", "15.1"], id="no room"),
+        pytest.param(["--max-body-megabytes", "8"], ["max_body_megabytes", "9"], id="no room for a call"),
         pytest.param(["--max-pendign", "1"], ["did you mean --max_pending"], id="misspelt"),
     ],
 )
@@ -107,6 +118,113 @@ def test_address_of_another_machine_is_refused(nothing_given, tmp_path):
         serve(ServeConfig(host="192.0.2.1", port=0, keys=str(write_keys(tmp_path))))
 
 
+def test_unknown_command_is_called_so():
+    with pytest.raises(RequestError, match="there is no command 'srve', did you mean serve"):
+        parse(["srve"])
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "used"),
+    [
+        pytest.param("", "", "sqlite:////home/serving.db", id="home"),
+        pytest.param("", "sqlite:///a", "sqlite:///a", id="environment"),
+        pytest.param("sqlite:///b", "sqlite:///a", "sqlite:///b", id="option"),
+    ],
+)
+def test_database(monkeypatch, given, named, used):
+    monkeypatch.setenv("KEENEYE_DATABASE", named)
+    assert _database(ServeConfig(database=given), Home(Path("/home"), "", "")) == used
+
+
+def test_answers_are_sent_at_once(open_endpoint):
+    with open_endpoint.client(auth=None) as client:
+        client.get("/healthz")
+        # Of five rounds the quickest: head and body that wait for each other take 40 ms a request in all of them.
+        assert min(twenty_answers(client) for _ in range(5)) < 20 * 0.04 / 2
+
+
+def twenty_answers(client):
+    started = time.monotonic()
+    for _ in range(20):
+        client.get("/healthz").raise_for_status()
+    return time.monotonic() - started
+
+
+@contextmanager
+def tracking_server():
+    """Run a tracking server without models, until it falls silent; yields its address and what silences it."""
+    silent, over = threading.Event(), threading.Event()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if silent.is_set():
+                over.wait(60)
+                return
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_GET  # noqa: N815 - as its base wants it
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", silent.set
+        finally:
+            over.set()
+            server.shutdown()
+
+
+def test_stop_waits_for_no_silent_registry(served_home, tmp_path):
+    with tracking_server() as (address, silence):
+        environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+        with serving(served_home, tmp_path, "--no-auth", environment=environment) as endpoint:
+            silence()
+            with endpoint.client(auth=None) as client:
+                assert client.get("/readyz").status_code == 503
+            began = time.monotonic()
+            assert endpoint.stop() == 0
+            assert time.monotonic() - began < 5
+    assert json.loads((tmp_path / "serve.out").read_text())["status"] == "stopped"
+
+
+def test_key_has_a_share(served_home, tmp_path):
+    path = tmp_path / "keys.yaml"
+    keys = [
+        {"access_key_id": one, "secret_access_key": SECRET, "projects": ["*"]} | share
+        for one, share in (("SHARED", {"max_pending": 1}), ("FREE", {}))
+    ]
+    path.write_text(json.dumps(keys))
+    path.chmod(0o600)
+    with serving(served_home, tmp_path, "--keys", str(path)) as endpoint:
+        host, port = endpoint.address.removeprefix("http://").split(":")
+        basic = base64.b64encode(f"SHARED:{SECRET}".encode()).decode()
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(
+                f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {basic}\r\n"
+                f"Content-Length: {len(PICTURE)}\r\n\r\n".encode()
+            )
+            with endpoint.client(auth=("SHARED", SECRET)) as shared, endpoint.client(auth=("FREE", SECRET)) as free:
+                refused = wait_for_status(endpoint, 429, ("SHARED", SECRET))
+                assert (refused.headers["retry-after"], "this key has 1" in refused.text) == ("1", True)
+                assert free.post(PREDICT, content=PICTURE).status_code == 200
+                with pytest.raises(ClientError) as limited:
+                    rekognition(endpoint, "SHARED").describe_projects()
+                assert limited.value.response["Error"]["Code"] == "LimitExceededException"
+                assert limited.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+                rekognition(endpoint, "FREE").describe_projects()
+                slow.sendall(PICTURE)
+                assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+                assert shared.post(PREDICT, content=PICTURE).status_code == 200
+
+
 def test_request_loads_no_heavy_library():
     code = (
         "import sys\nfrom flows.__main__ import parse\nparse(['serve', '--no-auth'])\n"
@@ -141,9 +259,9 @@ def test_overload_is_told_and_a_stop_finishes_what_was_begun(served_home, tmp_pa
     assert "Traceback" not in endpoint.log()
 
 
-def wait_for_status(endpoint, status):
+def wait_for_status(endpoint, status, auth=None):
     for _ in range(200):
-        answer = httpx.post(endpoint.address + PREDICT, content=PICTURE, trust_env=False)
+        answer = httpx.post(endpoint.address + PREDICT, content=PICTURE, auth=auth, trust_env=False)
         if answer.status_code == status:
             return answer
     raise AssertionError(f"never {status}")

@@ -120,6 +120,20 @@ def test_bad_image_harms_no_other(batcher, predictor):
     assert submit(batcher, good)[0].result(10).labels  # and the thread goes on
 
 
+def test_images_of_a_failed_batch_are_counted_once(predictor):
+    counts = BatchCounts()
+    batcher = Batcher(predictor, counts, 4)
+    first = predictor.hold_up(batcher)
+    good = frames(3)
+    bad = PreparedImage(np.zeros((3, 5, 3), np.uint8), 9, 9)
+    answers = submit(batcher, [good[0], bad, good[1], good[2]])
+    predictor.gate.set()
+    assert first.result(10).labels
+    assert all(answers[place].result(10).labels for place in (0, 2, 3))
+    assert counts.by_size() == {1: 4}
+    batcher.close()
+
+
 def test_cancelled_images_are_skipped(batcher, predictor):
     first = predictor.hold_up(batcher)
     answers = submit(batcher, frames(4))

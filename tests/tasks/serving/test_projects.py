@@ -1,16 +1,30 @@
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
 import pytest
+from mlflow import MlflowClient
 
 from tasks.errors import BundleError, EnvironmentFailed, RequestError
+from tasks.serving import service as service_module
+from tasks.serving import states as states_module
+from tasks.serving import transitions as transitions_module
 from tasks.serving.arns import Owner, ProjectArn, VersionArn
-from tasks.serving.errors import ServiceStopping, StateConflict, UnknownModel, UnknownVersion
+from tasks.serving.errors import (
+    ModelUnavailable,
+    NotRunning,
+    ServiceStopping,
+    StateConflict,
+    UnknownModel,
+    UnknownVersion,
+)
 from tasks.serving.paging import InvalidPageToken
 from tasks.serving.projects import DEFAULT_OWNER, Projects
+from tasks.serving.service import PredictionService, ServiceLimits
 from tasks.serving.states import Status, VersionStates
-from tests.tasks.serving.made_registry import add_version, made_registry, registry_that_is_gone
+from tasks.tracking.registry import Registry, VersionInfo
+from tests.tasks.serving.made_registry import EXAMPLE, add_version, made_registry, registry_that_is_gone
 
 
 class Shelf:
@@ -22,11 +36,15 @@ class Shelf:
         self.loading.set()
         self.warmed, self.told = [], []
 
+    async def version(self, model, qualifier):
+        return VersionInfo(model, qualifier, "", {}, ())
+
     async def warm(self, model, qualifier):
         self.warmed.append((model, qualifier))
         await self.loading.wait()
         if self.outcome:
             raise self.outcome
+        return await self.version(model, qualifier)
 
     def state_changed(self, model, qualifier):
         self.told.append((model, qualifier))
@@ -204,20 +222,215 @@ def test_version_that_is_not_ours(changed, projects, runner, made, states):
     assert states.all(arn.name) == {}
 
 
-def test_numbered_version_is_required_and_remembered(made, states, shelf, runner):
-    registry = made.registry
-    projects = Projects(registry, states, shelf)
+@pytest.fixture
+def served(states):
+    """Run a scenario with a real service: `served(registry, scenario)`; the scenario gets both."""
+
+    def run(registry, scenario, alias_seconds=0.05):
+        async def main():
+            service = PredictionService(registry, states, ServiceLimits(alias_seconds=alias_seconds))
+            projects = Projects(registry, states, service)
+            try:
+                return await scenario(projects, service)
+            finally:
+                await projects.transitions.aclose()
+                await service.aclose()
+
+        return asyncio.run(asyncio.wait_for(main(), 60))
+
+    return run
+
+
+def test_only_versions_of_ours_are_let_pass(made, served):
     arn = version_arn(made.bolts[0])
-    runner.run(projects.require(arn))
-    registry.resolve = lambda _: pytest.fail("asked again")
-    runner.run(projects.require(arn))
-    runner.run(projects.require(replace(arn, qualifier="production", digits="5")))  # the service resolves it
-    del registry.resolve
-    for wrong in (replace(arn, digits="5"), replace(arn, qualifier="9"), replace(arn, name="nobody")):
+
+    async def scenario(projects, _):
+        await projects.require(arn)
+        await projects.require(replace(arn, qualifier="production", digits="5"))  # the service resolves it
+        for wrong in (replace(arn, digits="5"), replace(arn, qualifier="9"), replace(arn, name="nobody")):
+            with pytest.raises(UnknownVersion):
+                await projects.require(wrong)
+        with pytest.raises(UnknownModel, match="start with arn:aws:rekognition:us-east-1:000000000000"):
+            await projects.require(replace(arn, owner=Owner("eu-west-1", "000000000000")))
+
+    served(made.registry, scenario)
+
+
+class FickleRegistry(Registry):
+    """The real registry, until its `failure` is set or `is_hanging`."""
+
+    failure = None
+    hang = None
+    asked = 0
+
+    def version(self, name, version):
+        self.asked += 1
+        if self.hang:
+            self.hang.wait(20)
+        if self.failure:
+            raise self.failure
+        return super().version(name, version)
+
+    def resolve(self, model_uri):
+        if self.failure:
+            raise self.failure
+        return super().resolve(model_uri)
+
+
+def test_known_version_needs_no_registry(made, served):
+    registry = FickleRegistry(made.home)
+    arn = version_arn(made.bolts[0])
+
+    async def scenario(projects, service):
+        await projects.start(arn)
+        while (await projects.describe_versions(project_arn(made))).items[2].status is not Status.RUNNING:
+            await asyncio.sleep(0.01)
+        registry.failure = EnvironmentFailed("MLflow does not answer")
+        asked = registry.asked
+        while registry.asked < asked + 3:  # it is followed meanwhile
+            await asyncio.sleep(0.01)
+        await projects.require(arn)
+        with pytest.raises(ModelUnavailable):
+            await projects.require(version_arn(made.bolts[1]))
+        with service.admit():
+            assert (await service.predict("bolts", "1", EXAMPLE)).version == "1"
+
+    served(registry, scenario)
+
+
+def test_hanging_registry_is_asked_once_and_not_waited_for_for_ever(made, served, monkeypatch):
+    monkeypatch.setattr(service_module, "LOOK_UP_SECONDS", 0.3)
+    registry = FickleRegistry(made.home)
+
+    async def scenario(projects, _):
+        registry.hang = threading.Event()
+        asked = (projects.require(version_arn(made.bolts[0])) for _ in range(20))
+        try:
+            errors = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            registry.hang.set()
+        assert {type(error) for error in errors} == {ModelUnavailable}
+        assert registry.asked == 1
+
+    start = time.monotonic()
+    served(registry, scenario)
+    assert time.monotonic() - start < 5
+
+
+def registered_anew(made, name):
+    """Delete a model and register it again; return its first version."""
+    client = MlflowClient(made.home.tracking_uri, made.home.registry_uri)
+    client.delete_registered_model(name)
+    info = add_version(made.home, made.bolts[0], name)
+    client.set_registered_model_alias(name, "production", info.version)
+    return Registry(made.home).version(name, info.version)
+
+
+def test_states_of_a_deleted_model_are_not_those_of_its_successor(made, served, states):
+    first = add_version(made.home, made.bolts[0], "reborn")
+    names = (first.version, "production")
+
+    async def scenario(projects, service):
+        states.move("reborn", "1", {None}, Status.RUNNING)
+        await projects.require(version_arn(first))
+        with service.admit():
+            await service.predict("reborn", "1", EXAMPLE)
+        states.move("reborn", "production", {None}, Status.STOPPED)
+        await asyncio.sleep(0.01)
+        registered_anew(made, "reborn")
+        await asyncio.to_thread(service._routes._follow_registry)
+        with pytest.raises(NotRunning), service.admit():
+            await service.predict("reborn", "1", EXAMPLE)
+        with service.admit():
+            await service.predict("reborn", "production", EXAMPLE)
         with pytest.raises(UnknownVersion):
-            runner.run(projects.require(wrong))
-    with pytest.raises(UnknownModel, match="start with arn:aws:rekognition:us-east-1:000000000000"):
-        runner.run(projects.require(replace(arn, owner=Owner("eu-west-1", "000000000000"))))
+            await projects.require(version_arn(first))
+        page = await projects.describe_versions(project_arn(made, "reborn"), qualifiers=names)
+        assert [one.status for one in page.items] == [None, Status.RUNNING]
+        arns = [one.arn for one in page.items]
+        with pytest.raises(StateConflict, match="has not been started"):
+            await projects.stop(arns[0])
+        await projects.start(arns[0])
+        await projects.stop(arns[1])
+        assert (await settled(states, "reborn", "1")).status is Status.RUNNING
+        assert (await settled(states, "reborn", "production")).status is Status.STOPPED
+        with service.admit():
+            await service.predict("reborn", "1", EXAMPLE)
+
+    served(made.registry, scenario, alias_seconds=60.0)
+
+
+def test_start_of_a_deleted_version_does_not_start_its_successor(made, served, states):
+    add_version(made.home, made.bolts[0], "reborn-starting")
+    states.move("reborn-starting", "1", {None}, Status.STARTING)
+    registered_anew(made, "reborn-starting")
+
+    async def scenario(projects, service):
+        assert len(await projects.transitions.resume()) == 1
+        while not service.stats().loads:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        page = await projects.describe_versions(project_arn(made, "reborn-starting"))
+        assert page.items[0].status is None
+
+    served(made.registry, scenario)
+
+
+def test_clock_of_the_registry_may_be_ahead(made, served, states, monkeypatch):
+    monkeypatch.setattr(states_module.time, "time_ns", lambda: (made.bolts[0].created_ms - 60_000) * 1_000_000)
+
+    async def scenario(projects, service):
+        await projects.start(version_arn(made.bolts[0]))
+        assert (await settled(states, "bolts", "1")).status is Status.RUNNING
+        with service.admit():
+            await service.predict("bolts", "1", EXAMPLE)
+        arn = version_arn(made.bolts[2], "production")
+        await projects.stop(arn)
+        assert (await settled(states, "bolts", "production")).status is Status.STOPPED
+        with pytest.raises(NotRunning), service.admit():
+            await service.predict("bolts", "production", EXAMPLE)
+
+    served(made.registry, scenario)
+
+
+@pytest.mark.parametrize("under_way", [Status.STARTING, Status.STOPPING])
+def test_state_is_written_once_the_database_is_back(under_way, made, states, shelf, runner, monkeypatch):
+    monkeypatch.setattr(transitions_module, "RETRY_SECONDS", 0.02)
+    states.move("bolts", "1", {None}, under_way)
+    move, failures = states.move, [EnvironmentFailed("the database is away")] * 3
+
+    def move_later(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return move(*args, **kwargs)
+
+    monkeypatch.setattr(states, "move", move_later)
+
+    async def carry_on():
+        projects = Projects(made.registry, states, shelf)
+        await projects.transitions.resume()
+        return await settled(states, "bolts", "1")
+
+    assert runner.run(carry_on()).status is {"STARTING": Status.RUNNING, "STOPPING": Status.STOPPED}[under_way]
+    assert not failures
+
+
+def test_end_does_not_wait_for_the_database(made, states, shelf, runner, monkeypatch):
+    states.move("bolts", "1", {None}, Status.STOPPING)
+
+    def move_never(*args, **kwargs):
+        raise EnvironmentFailed("the database is away")
+
+    monkeypatch.setattr(states, "move", move_never)
+
+    async def carry_on():
+        projects = Projects(made.registry, states, shelf)
+        await projects.transitions.resume()
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(projects.transitions.aclose(), 1)
+
+    runner.run(carry_on())
+    assert states.get("bolts", "1").status is Status.STOPPING
 
 
 def test_start_is_told_at_once_and_carried_out_behind(projects, runner, made, states, shelf):
@@ -410,7 +623,6 @@ def test_registry_that_is_gone_is_no_unknown_model(states, shelf, runner, made, 
     for asked in (
         projects.describe_projects(visible=everybody),
         projects.describe_versions(project_arn(made)),
-        projects.require(version_arn(made.bolts[0])),
         projects.start(version_arn(made.bolts[0])),
     ):
         with pytest.raises(EnvironmentFailed):
@@ -423,5 +635,4 @@ def test_new_version_is_told_at_once(projects, runner, made):
     assert runner.run(projects.describe_versions(project_arn(made, "washers"))).items[0].arn == version_arn(first)
     second = add_version(made.home, made.bolts[0], "washers")
     page = runner.run(projects.describe_versions(project_arn(made, "washers")))
-    assert [one.arn.qualifier for one in page.items] == ["2", "1"]
-    runner.run(projects.require(version_arn(second)))
+    assert [one.arn for one in page.items] == [version_arn(second), version_arn(first)]

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import shutil
 import sys
+import threading
 import time
 from dataclasses import dataclass
 
@@ -406,6 +407,59 @@ def test_hanging_registry_is_not_waited_for_for_ever(serve, production, register
     serve(scenario, Hanging(registered.home))
 
 
+class SlowStates(VersionStates):
+    """The real states; a look-up may be held up between reading and telling."""
+
+    def __init__(self, url):
+        super().__init__(url)
+        self.has_read, self.may_tell = threading.Event(), threading.Event()
+        self.may_tell.set()
+
+    def get(self, model, qualifier, *, since_ms=0):
+        found = super().get(model, qualifier, since_ms=since_ms)
+        self.has_read.set()
+        self.may_tell.wait(10)
+        return found
+
+
+def test_look_up_begun_before_a_change_does_not_undo_it(production, tmp_path):
+    states = SlowStates(f"sqlite:///{tmp_path / 'slow.db'}")
+    states.move("colours", "1", {None}, Status.RUNNING)
+
+    async def main():
+        service = PredictionService(production, states, ServiceLimits(alias_seconds=60.0))
+        await ask(service, qualifier="1")
+        states.has_read.clear()
+        states.may_tell.clear()
+        renewal = asyncio.create_task(asyncio.to_thread(service._routes._follow_states))
+        await until(states.has_read.is_set)  # that it runs
+        states.move("colours", "1", ALL, Status.STOPPED)
+        service.state_changed("colours", "1")
+        states.may_tell.set()
+        await renewal
+        try:
+            with pytest.raises(NotRunning):
+                await ask(service, qualifier="1")
+        finally:
+            await service.aclose()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    states.close()
+
+
+def test_idle_models_are_unloaded_while_the_states_are_away(serve, production, states, monkeypatch):
+    async def scenario(service):
+        await ask(service)
+        monkeypatch.setattr(states, "get", lambda *_, **__: 1 / 0)
+        deadline = time.monotonic() + 10
+        while service.stats().models:
+            assert time.monotonic() < deadline
+            await service.version("colours", "production")  # the name stays in use, the model does not
+            await asyncio.sleep(0.05)
+
+    serve(scenario, idle_seconds=0.3, alias_seconds=0.05)
+
+
 # An alias moves
 
 
@@ -461,8 +515,7 @@ def test_alias_moves_where_only_one_model_may_be_loaded(serve, production, regis
 
 def test_alias_that_moves_to_a_damaged_version_stays(serve, production, registered, tmp_path):
     damaged = add_bundle(registered.old, registered.home, tmp_path / "damaged", NEW, threshold=0.25)
-    kept = production.cached_bundle(damaged)
-    (kept / "head.onnx").write_bytes(b"no network")
+    (tmp_path / "damaged" / "artifacts" / "bundle" / "head.onnx").write_bytes(b"no network")
 
     async def scenario(service):
         await ask(service)
@@ -490,30 +543,31 @@ def test_model_is_loaded_once_on_demand(serve, production):
     assert (stats.loads, stats.images) == (1, 16)
 
 
-def test_damaged_bundle_is_told_and_harms_no_other(serve, production, registered, running, monkeypatch):
+def test_damaged_bundle_is_told_and_harms_no_other(serve, production, registered, running, monkeypatch, tmp_path):
     monkeypatch.setattr(pool_module, "RETRY_SECONDS", 0.3)
-    running("boxes", "1")
-    image = png_bytes(paint_shape("round", 64))
-    kept = production.cached_bundle(registered.boxes)
-    network = kept / "detector.onnx"
+    other = add_bundle(registered.old, registered.home, tmp_path / "other", NEW, threshold=0.125)
+    running("colours", other.version)
+    network = tmp_path / "other" / "artifacts" / "bundle" / "head.onnx"
     whole = network.read_bytes()
 
     async def scenario(service):
         await ask(service)
         network.write_bytes(whole[:-1] + b"!")
-        asked = (ask(service, image, "boxes", "1") for _ in range(4))
+        asked = (ask(service, qualifier=other.version) for _ in range(4))
         errors = await asyncio.gather(*asked, return_exceptions=True)
         assert {type(error) for error in errors} == {ModelUnavailable}
-        assert str(network) in errors[0].message
+        assert "head.onnx" in errors[0].message
         assert (await ask(service)).version == "1"
         network.write_bytes(whole)
         await asyncio.sleep(0.4)
-        assert (await ask(service, image, "boxes", "1")).task == "detection"
+        assert (await ask(service, qualifier=other.version)).version == other.version
 
-    try:
-        serve(scenario)
-    finally:
-        network.write_bytes(whole)
+    serve(scenario)
+
+
+def test_damaged_kept_bundle_is_fetched_anew(serve, production, registered):
+    (production.cached_bundle(registered.old) / "head.onnx").write_bytes(b"no network")
+    assert serve(ask).version == "1"
 
 
 def test_version_without_a_bundle_is_told(serve, registered, running):

@@ -107,6 +107,38 @@ def test_only_an_expected_state_is_left(now, expected, moves, states):
     assert (found.status if found else None) == (Status.FAILED if moves else now)
 
 
+def test_state_from_before_the_version_counts_as_none(states):
+    states.move("bolts", "1", {None}, Status.RUNNING)
+    since = states.get("bolts", "1").changed_ms + 60_000  # by another clock, which is ahead
+    assert states.get("bolts", "1", since_ms=since - 60_000).status is Status.RUNNING
+    assert states.get("bolts", "1", since_ms=since) is None
+    assert not states.move("bolts", "1", {Status.RUNNING}, Status.STOPPING, since_ms=since)
+    assert states.move("bolts", "1", {None}, Status.STARTING, since_ms=since)
+    assert states.get("bolts", "1", since_ms=since).status is Status.STARTING
+    assert not states.move("bolts", "1", {None}, Status.STOPPED, since_ms=since)
+    assert states.move("bolts", "1", {Status.STARTING}, Status.RUNNING, since_ms=since)
+
+
+def test_error_without_text_is_told_by_its_kind(states, monkeypatch):
+    def fail():
+        raise OSError
+
+    monkeypatch.setattr(states._engine, "connect", fail)
+    with pytest.raises(EnvironmentFailed, match="does not answer: OSError;"):
+        states.get("bolts", "1")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("", "10s"), ("?options=-c%20statement_timeout%3D7s", "7s")], ids=["ours", "the user's"]
+)
+def test_statement_does_not_last_for_ever(told, expected, postgres):
+    separator = "&" if "?" in postgres and told else told[:1]
+    states = VersionStates(postgres + separator + told[1:])
+    with states._engine.connect() as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar() == expected
+    states.close()
+
+
 def test_a_move_touches_no_other_version(states):
     for model, qualifier in (("bolts", "1"), ("bolts", "2"), ("nuts", "1")):
         states.move(model, qualifier, {None}, Status.RUNNING)

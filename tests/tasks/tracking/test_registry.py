@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 import tasks
 from tasks.bundle.format import bundle_digest
 from tasks.bundle.predictor import Predictor
-from tasks.errors import EnvironmentFailed, RegistryError
+from tasks.errors import BundleError, EnvironmentFailed, RegistryError
 from tasks.stores.home import Home
 from tasks.tracking.registry import (
     BUNDLE_DIGEST_TAG,
@@ -129,6 +130,47 @@ def test_bundle_is_fetched_once(version: VersionInfo, trained: Made, monkeypatch
     monkeypatch.setattr(Registry, "fetch_bundle", lambda *_: pytest.fail("fetched again"))
     assert registry.cached_bundle(version) == kept
     assert [path.name for path in kept.parent.iterdir()] == [version.tags[BUNDLE_DIGEST_TAG]]
+
+
+@pytest.mark.parametrize("file", ["model.json", "head.onnx", ""], ids=["card", "network", "all"])
+def test_damaged_kept_bundle_is_fetched_anew(file: str, version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    registry = Registry(Home(tmp_path / "other", trained.home.tracking_uri, trained.home.registry_uri))
+    digest = version.tags[BUNDLE_DIGEST_TAG]
+    kept = registry.cached_bundle(version)
+    if file:
+        (kept / file).write_bytes(b"x")
+    else:
+        shutil.rmtree(kept)
+        kept.mkdir()
+    Predictor.open(registry.cached_bundle(version), expected_digest=digest)
+
+
+def test_nothing_is_kept_under_the_digest_of_another(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+    registry = Registry(Home(tmp_path / "other", trained.home.tracking_uri, trained.home.registry_uri))
+    with pytest.raises(BundleError, match="expected 000000000000"):
+        registry.cached_bundle(replace(version, tags={BUNDLE_DIGEST_TAG: "0" * 64}))
+    assert list((tmp_path / "other" / "bundles").iterdir()) == []
+
+
+def test_bundle_that_cannot_be_kept_is_told(
+    version: VersionInfo, trained: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(Home(tmp_path / "other", trained.home.tracking_uri, trained.home.registry_uri))
+
+    def fill_up(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        registry.cached_bundle(version)
+
+
+def test_version_tells_since_when_its_names_hold(version: VersionInfo, trained: Made) -> None:
+    registry = Registry(trained.home)
+    model = next(one for one in registry.models() if one.name == version.name)
+    for info in (version, *registry.versions(version.name)):
+        assert info.named_since_ms("1") == version.created_ms > model.created_ms
+        assert info.named_since_ms("production") == model.created_ms
 
 
 def test_two_threads_fetch_one_bundle(version: VersionInfo, trained: Made, tmp_path: Path) -> None:

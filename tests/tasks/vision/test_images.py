@@ -3,6 +3,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from typing import Any
@@ -14,7 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.vision.images import IMAGE_SUFFIXES, SUFFIXES_BY_FORMAT, ImageError, decode_rgb, read_header
+from tasks.vision.images import (
+    IMAGE_SUFFIXES,
+    MAX_JPEG_SCANS,
+    SUFFIXES_BY_FORMAT,
+    ImageError,
+    decode_rgb,
+    read_header,
+)
 from tests.makers import image_bytes, jpeg_bytes, png_bytes
 
 HEIGHT, WIDTH = 40, 60
@@ -276,6 +284,76 @@ def test_bomb_is_refused_without_time_or_memory() -> None:
     assert code == "ERROR_INVALID_IMAGE_DIMENSION"
     assert int(kilobytes) < 20_000
     assert float(seconds) < 5.0
+
+
+def jpeg_of_scans(scans: int, side: int = 200, head: bytes = b"", tail: bytes = b"") -> bytes:
+    """A progressive JPEG whose last scan is repeated; `head` comes before all segments, `tail` after the end."""
+    plain = image_bytes(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = plain[plain.rindex(b"\xff\xda") : -2]
+    return plain[:2] + head + plain[2:-2] + last * (scans - plain.count(b"\xff\xda")) + plain[-2:] + tail
+
+
+MANY = b"\xff\xda" * 1000
+
+
+def comment(content: bytes) -> bytes:
+    return b"\xff\xfe" + struct.pack(">H", len(content) + 2) + content
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(jpeg_of_scans(MAX_JPEG_SCANS + 1), id="one too many"),
+        pytest.param(jpeg_of_scans(500_000, 1000), id="half a million"),
+        pytest.param(jpeg_of_scans(MAX_JPEG_SCANS + 1, head=comment(b"\xff\xd9")), id="an end in a comment"),
+        pytest.param(jpeg_of_scans(MAX_JPEG_SCANS + 1, head=b"\xff" * 9), id="fill bytes"),
+    ],
+)
+def test_jpeg_of_very_many_scans_is_refused_at_once(data: bytes) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ImageError, match="more than 64 scans") as caught:
+        decode_rgb(data)
+    assert caught.value.code == "ERROR_INVALID_IMAGE"
+    assert time.perf_counter() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(jpeg_of_scans(MAX_JPEG_SCANS), id="as many as may"),
+        pytest.param(jpeg_of_scans(6, head=comment(MANY)), id="in a thumbnail"),
+        pytest.param(jpeg_of_scans(6, tail=b"\xff\xda\0\2" * 100_000), id="in a film behind the image"),
+        pytest.param(image_bytes(PICTURE.convert("CMYK"), "JPEG", progressive=True), id="progressive CMYK"),
+        pytest.param(
+            cv2.imencode(".jpg", QUARTERS, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[
+                1
+            ].tobytes(),
+            id="progressive, of OpenCV",
+        ),
+    ],
+)
+def test_jpeg_of_some_scans_is_decoded(data: bytes) -> None:
+    assert decode_rgb(data).ndim == 3
+
+
+def tiff_of_one_tile(side: int, tile_side: int) -> bytes:
+    """A grey TIFF as large as a part of its only tile."""
+    tile = zlib.compress(bytes(tile_side * tile_side), 9)
+    tags = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_side, 323: tile_side, 324: 8}
+    tags[325] = len(tile)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = 8 + len(tile) + len(tile) % 2
+    head = b"II*\0" + struct.pack("<I", start) + tile
+    return head.ljust(start, b"\0") + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_tiles_count_as_the_pixels_they_hold() -> None:
+    data = tiff_of_one_tile(16, 2048)
+    assert read_header(data).decoded_pixels == 2048 * 2048
+    assert decode_rgb(data, max_megapixels=4.2).shape == (16, 16, 3)
+    with pytest.raises(ImageError, match="16 x 16 pixels, in tiles of 4194304 pixels") as caught:
+        decode_rgb(data, max_megapixels=4.1)
+    assert caught.value.code == "ERROR_INVALID_IMAGE_DIMENSION"
 
 
 @pytest.mark.parametrize("side", [20_000, 30_000])

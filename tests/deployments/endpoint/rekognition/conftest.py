@@ -10,6 +10,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from deployments.endpoint.keys import Key
+from deployments.endpoint.limits import BodyReader
 from deployments.endpoint.rekognition.errors import wire_error
 from deployments.endpoint.rekognition.operations import Context
 from deployments.endpoint.rekognition.protocol import answer, error_answer
@@ -37,9 +38,13 @@ class Wire:
     projects: Projects
     runner: asyncio.Runner
     objects: dict = field(default_factory=dict)
+    bodies: BodyReader = field(default_factory=lambda: BodyReader(100_000_000))
+    max_image_bytes: int = 15_000_000
 
     def read_object(self, bucket, key, version=None, *, max_bytes):
         found = self.objects.get((bucket, key, version))
+        if callable(found):
+            found = found(max_bytes)
         if isinstance(found, Exception):
             raise found
         if found is None:
@@ -48,11 +53,15 @@ class Wire:
         return found
 
     def context(self, projects="*"):
-        return Context(self.projects, self.service, Key("someone", "s" * 20, projects), self.read_object)
+        key = Key("someone", "s" * 20, projects)
+        reserved = self.bodies.reserved
+        return Context(self.projects, self.service, key, self.read_object, reserved, self.max_image_bytes)
 
     async def answer(self, operation, document, *, key="*", headers=None):
         target = {"X-Amz-Target": f"RekognitionService.{operation}"}
-        body = document if isinstance(document, bytes) else orjson.dumps(document)
+        if isinstance(document, dict | list):
+            document = orjson.dumps(document)
+        body = document if isinstance(document, bytearray) else bytearray(document)
         try:
             with self.service.admit():  # as the server does, before it reads the body
                 return await answer(HEADERS | target if headers is None else headers, body, self.context(key))

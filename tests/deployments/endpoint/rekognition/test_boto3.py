@@ -23,7 +23,7 @@ class Raw(io.BytesIO):
 def client(wire):
     def hand_over(request, **_):
         headers = {name: value if isinstance(value, str) else value.decode() for name, value in request.headers.items()}
-        told = wire.runner.run(answer(headers, request.body, wire.context()))
+        told = wire.runner.run(answer(headers, bytearray(request.body), wire.context()))
         return AWSResponse(request.url, told.status, told.headers, Raw(told.body))
 
     found = boto3.client(

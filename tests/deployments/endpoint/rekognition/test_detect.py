@@ -1,10 +1,14 @@
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
+import orjson
 import pytest
 from PIL import Image
 
+from deployments.endpoint.rekognition import operations, protocol
 from tasks.stores.s3 import ObjectTooLarge, ObjectUnreadable
 from tests.deployments.endpoint.rekognition.conftest import IMAGE, PRODUCTION, detection
 from tests.makers import image_bytes, jpeg_bytes, paint_shape, png_bytes
@@ -72,6 +76,63 @@ def test_image_in_s3_is_read(wire):
     assert [one["Name"] for one in found["CustomLabels"]] == ["bent", "cut"]
     versioned = {"ProjectVersionArn": PRODUCTION, "Image": {"S3Object": place | {"Version": "v2"}}}
     assert wire.error("DetectCustomLabels", versioned)[0] == "InvalidImageFormatException"
+
+
+def in_s3(name="x.png"):
+    return {"ProjectVersionArn": PRODUCTION, "Image": {"S3Object": {"Bucket": "images", "Name": name}}}
+
+
+@pytest.mark.parametrize(
+    ("max_image_bytes", "reserved"),
+    [pytest.param(1_000_000, 1_000_000, id="the endpoint's"), pytest.param(90_000_000, 15_728_640, id="the service's")],
+)
+def test_image_in_s3_takes_part_in_the_memory_of_bodies(wire, max_image_bytes, reserved):
+    wire.max_image_bytes, seen = max_image_bytes, []
+
+    def read(max_bytes):
+        seen.append((max_bytes, wire.bodies.held_bytes))
+        return IMAGE
+
+    wire.objects = {("images", "x.png", None): read}
+    wire.ask("DetectCustomLabels", in_s3())
+    assert seen == [(reserved, reserved)]
+    assert wire.bodies.held_bytes == 0
+    with wire.bodies.reserved(100_000_000 - reserved + 1):
+        assert wire.error("DetectCustomLabels", in_s3())[0] == "ProvisionedThroughputExceededException"
+    assert len(seen) == 1
+
+
+def test_image_in_s3_that_trickles_is_given_up(wire, monkeypatch):
+    monkeypatch.setattr(operations, "OBJECT_SECONDS", 0.05)
+    release = threading.Event()
+    wire.objects = {("images", "x.png", None): lambda _: IMAGE if release.wait(20) else b""}
+    began = time.monotonic()
+    try:
+        assert wire.error("DetectCustomLabels", in_s3())[0] == "InvalidS3ObjectException"
+        assert time.monotonic() - began < 5
+        assert wire.bodies.held_bytes == 0
+    finally:
+        release.set()
+
+
+@pytest.mark.parametrize("more", [pytest.param(0, id="small"), pytest.param(400_000, id="large")])
+def test_request_is_let_go_once_it_is_read(wire, more):
+    body = bytearray(orjson.dumps(detection(PRODUCTION, IMAGE + bytes(more))))
+    assert len(wire.ask("DetectCustomLabels", body)["CustomLabels"]) == 2
+    assert not body
+
+
+def test_large_request_is_read_in_a_thread(wire, monkeypatch):
+    in_main_thread, read_input = [], protocol.read_input
+
+    def watched(operation, body):
+        in_main_thread.append(threading.current_thread() is threading.main_thread())
+        return read_input(operation, body)
+
+    monkeypatch.setattr(protocol, "read_input", watched)
+    for more in (0, 400_000):
+        wire.detect(PRODUCTION, IMAGE + bytes(more))
+    assert in_main_thread == [True, False]
 
 
 STANDARD_S3 = "Unable to get object metadata from S3. Check object key, region and/or access permissions."
