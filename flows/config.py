@@ -204,8 +204,7 @@ class DetectorConfig(Group):
     )
     augmentation: Literal["none", "light", "standard", "strong"] = Field(
         default="standard",
-        description="How much images are mirrored, moved, scaled and lit differently while learning; strong also turns "
-        "them.",
+        description="How much images are mirrored, moved, turned, scaled and lit differently while learning.",
         json_schema_extra={"position": 8},
     )
 

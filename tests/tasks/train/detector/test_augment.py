@@ -7,7 +7,7 @@ from tasks.train.detector.augment import MIN_SIDE_PIXELS, Augmentation
 SIDE = 96
 RECTANGLE = (30, 24, 66, 60)
 CHANGING = ("light", "standard", "strong")
-MAX_DEGREES = 5.0
+MAX_DEGREES = 10.0
 
 
 def painted(*rectangles, channels=(1,)):
