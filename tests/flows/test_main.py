@@ -29,7 +29,7 @@ def keeneye(*arguments, cwd, **environment):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(["trian"], ["no flow 'trian'", "did you mean train"], id="unknown flow"),
+        pytest.param(["trian"], ["no command 'trian'", "did you mean train"], id="unknown flow"),
         pytest.param(["train", "--gate.min_macro", "0"], ["did you mean --gate.min_macro_f1"], id="unknown option"),
         pytest.param(["train", "--data.soruce=x"], ["did you mean --data.source"], id="misspelt option"),
         pytest.param(["train", "stray"], ["no option stray"], id="stray word"),
