@@ -82,6 +82,14 @@ def check(request, **settings):
     return verify(request, KEYS, region=REGION, now=settings.pop("now", NOW), **settings)
 
 
+CODES = {
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+}
+
+
 def refusal(request, **settings):
     with pytest.raises(SignatureRefused) as refused:
         check(request, **settings)
@@ -350,7 +358,7 @@ def test_any_changed_character_of_a_signed_header_is_refused(name, position, cha
     position %= len(text)
     changed = text[:position] + character + text[position + 1 :]
     if changed != text:
-        refusal(with_header(request, name, changed))
+        assert refusal(with_header(request, name, changed)).code in CODES
 
 
 @given(
@@ -362,7 +370,8 @@ def test_any_changed_character_of_the_key_is_refused(position, character, part):
     position %= len(text)
     changed = text[:position] + character + text[position + 1 :]
     if changed != text:
-        refusal(sign(key=replace(KEY, **{part: changed})))
+        code = "InvalidSignatureException" if part == "secret_access_key" else "UnrecognizedClientException"
+        assert refusal(sign(key=replace(KEY, **{part: changed}))).code in {code, "IncompleteSignatureException"}
 
 
 HEADER_TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
@@ -386,7 +395,8 @@ HEADER_TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
 def test_nonsense_is_refused_and_never_fails(authorization, headers, query):
     known = {name: value for name, value in sign().headers if name not in dict(headers)}
     known.pop("authorization", None)
-    refusal(SignedRequest("POST", "/", query, [*known.items(), *headers, ("authorization", authorization)], BODY))
+    request = SignedRequest("POST", "/", query, [*known.items(), *headers, ("authorization", authorization)], BODY)
+    assert refusal(request).code in CODES
 
 
 def test_boto3_signs_what_is_taken():

@@ -142,7 +142,9 @@ def test_damaged_kept_bundle_is_fetched_anew(file: str, version: VersionInfo, tr
     else:
         shutil.rmtree(kept)
         kept.mkdir()
-    Predictor.open(registry.cached_bundle(version), expected_digest=digest)
+    healed = registry.cached_bundle(version)
+    assert healed == kept
+    assert Predictor.open(healed, expected_digest=digest).card.labels == trained.manifest.labels
 
 
 def test_nothing_is_kept_under_the_digest_of_another(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
