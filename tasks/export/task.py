@@ -7,11 +7,10 @@ from pathlib import Path
 from flows.config import GroundTruthConfig
 from tasks import engine
 from tasks.dataset.entries import SPLITS, ImageEntry
-from tasks.dataset.files import read_image_bytes
+from tasks.dataset.files import EXPORT_MARKER_NAME, read_image_bytes
 from tasks.dataset.findings import Finding, count_by_code, write_findings
 from tasks.dataset.groups import compile_group_pattern
 from tasks.errors import RequestError
-from tasks.export.folder import publish, require_apart, require_own_folder
 from tasks.export.formats import BOXES_ONLY, MANIFESTS, WITH_IMAGES, WRITERS, Export
 from tasks.export.records import FINDINGS_FILE, ExportedGroundTruth
 from tasks.export.validation import line_findings, stated_references, write_validation
@@ -21,6 +20,7 @@ from tasks.manifest.records import Manifest, read_all_findings
 from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
+from tasks.stores.output import OutputFolder, require_apart
 from tasks.tracking.registry import DATASET_DIGEST_TAG
 from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, experiment_of, run_of_key
 
@@ -42,7 +42,7 @@ def require_exportable(config: GroundTruthConfig) -> None:
     if config.output:
         target = Path(config.output).expanduser().resolve()
         require_apart(target, [config.data.source, config.data.test_source, config.data.image_root])
-        require_own_folder(target)
+        OutputFolder(target, EXPORT_MARKER_NAME).require_own()
 
 
 @engine.stage("export ground truth")
@@ -53,25 +53,24 @@ def export_ground_truth(
     _require_room(config.format, manifest.task)
     target = _output_path(home, manifest, config)
     require_apart(target, [images.root, images.test_root])
-    with (
-        home.lock(f"export-{digest_of(str(target))[:16]}"),
-        home.store.scratch(f"export-{manifest.manifest_digest[:16]}") as folder,
-    ):
-        require_own_folder(target)
-        export = _export(folder, images, manifest, config)
-        earlier, found = read_all_findings(images, manifest), WRITERS[config.format](export)
-        reasons = write_validation(export, images, [*earlier, *found], config.data.rules)
-        if config.format == MANIFESTS or not images.annotation_files:
-            refused = line_findings(export, config.data.rules)
-            found += refused
-            if images.annotation_files:
-                # The summary speaks of the source's own lines; those written must be accepted too.
-                reasons += tuple(f"{one.code}: {one.message}" for one in refused if one.severity == "error")
-        findings = [*earlier, *found]
-        write_findings(folder / FINDINGS_FILE, findings)
-        shutil.copytree(described.pictures_path, folder / PICTURES_FOLDER)
-        shutil.copyfile(described.report_path, folder / DATA_REPORT_FILE)
-        files = publish(folder, target)
+    output = OutputFolder(target, EXPORT_MARKER_NAME)
+    with home.lock(f"export-{digest_of(str(target))[:16]}"):
+        output.require_own()
+        with output.unfinished() as folder:
+            export = _export(folder, images, manifest, config)
+            earlier, found = read_all_findings(images, manifest), WRITERS[config.format](export)
+            reasons = write_validation(export, images, [*earlier, *found], config.data.rules)
+            if config.format == MANIFESTS or not images.annotation_files:
+                refused = line_findings(export, config.data.rules)
+                found += refused
+                if images.annotation_files:
+                    # The summary speaks of the source's own lines; those written must be accepted too.
+                    reasons += tuple(f"{one.code}: {one.message}" for one in refused if one.severity == "error")
+            findings = [*earlier, *found]
+            write_findings(folder / FINDINGS_FILE, findings)
+            shutil.copytree(described.pictures_path, folder / PICTURES_FOLDER)
+            shutil.copyfile(described.report_path, folder / DATA_REPORT_FILE)
+            files = output.publish(folder)
     record = ExportedGroundTruth(
         folder=str(target),
         format=config.format,

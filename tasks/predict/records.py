@@ -8,6 +8,8 @@ from tasks.stores.content import StageRecord
 ANSWERS_FILE = "answers.jsonl"
 FINDINGS_FILE = "findings.jsonl"
 SHARDS_FILE = "shards.json"
+PREDICTIONS_MARKER_NAME = "keeneye-predict.json"
+"""Lists the files that a run wrote to its folder of output."""
 
 
 class FetchedModel(StageRecord, frozen=True):

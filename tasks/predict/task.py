@@ -16,11 +16,11 @@ from tasks.dataset.findings import Finding, add_counts
 from tasks.errors import DataError, RegistryError, RequestError
 from tasks.ingest.records import ListedImages, read_listed
 from tasks.predict.answers import ImageAnswer, read_answers
-from tasks.predict.folder import publish, require_apart, require_own_folder, unfinished
 from tasks.predict.image_files import DECODERS, ReadLimits
 from tasks.predict.records import (
     ANSWERS_FILE,
     FINDINGS_FILE,
+    PREDICTIONS_MARKER_NAME,
     SHARDS_FILE,
     FetchedModel,
     PredictedImages,
@@ -31,6 +31,7 @@ from tasks.predict.shards import Shard, ShardWork, groups_of, predict_shard
 from tasks.predict.summary import SUMMARY_FILE, SummaryInputs, first_of_each_code, render_summary
 from tasks.stores.content import ContentStore, StageKey, digest_of
 from tasks.stores.home import Home
+from tasks.stores.output import OutputFolder, require_apart
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry
 
 STAGE_VERSION = "1"
@@ -46,8 +47,8 @@ def require_predictable(config: PredictConfig) -> None:
         raise RequestError("reference_prefix is for the manifest's references; add --manifest, or leave it empty")
     if config.output:
         target = Path(config.output).expanduser().resolve()
-        require_apart(target, config.source)
-        require_own_folder(target)
+        require_apart(target, [config.source])
+        OutputFolder(target, PREDICTIONS_MARKER_NAME).require_own()
 
 
 @engine.stage("fetch model")
@@ -114,7 +115,8 @@ def write_predictions(
 ) -> WrittenPredictions:
     """Write tables, findings and summary, and on request manifest and overlays, to a folder."""
     target = _output_path(home, model, images, config)
-    require_apart(target, images.root)
+    require_apart(target, [images.root])
+    output = OutputFolder(target, PREDICTIONS_MARKER_NAME)
     limits, root = _limits(config), Path(images.root)
     options = ResultOptions(
         min_confidence=config.min_confidence,
@@ -124,8 +126,8 @@ def write_predictions(
         max_overlays=config.max_overlays,
     )
     with home.lock(f"predict-{digest_of(str(target))[:16]}"):
-        require_own_folder(target)
-        with unfinished(target) as folder:
+        output.require_own()
+        with output.unfinished() as folder:
             answers = numbered(read_listed(images.list_path), _read_shards(home.store, predicted))
             overview = write_results(folder, model, root, answers, options, limits)
             shutil.copyfile(predicted.findings_path, folder / FINDINGS_FILE)
@@ -141,7 +143,7 @@ def write_predictions(
                 limits=limits,
             )
             (folder / SUMMARY_FILE).write_text(render_summary(inputs), encoding="utf-8")
-            files = publish(folder, target)
+            files = output.publish(folder)
     engine.logger().info("%d files in %s", len(files), target)
     return WrittenPredictions(
         folder=str(target),

@@ -16,8 +16,7 @@ from PIL import Image
 
 from tasks.bundle.predictor import Predictor
 from tasks.errors import BundleError, DataError, RequestError, SourceChanged
-from tasks.predict.folder import MARKER_NAME
-from tasks.predict.records import FINDINGS_FILE
+from tasks.predict.records import FINDINGS_FILE, PREDICTIONS_MARKER_NAME
 from tasks.predict.shards import READ_AHEAD, SHARD_STAGE
 from tasks.predict.tables import JSON_FILE, PARQUET_FILE
 from tasks.stores.content import MARKER_NAME as ENTRY_MARKER
@@ -104,7 +103,7 @@ def test_classifier_tells_labels_that_reach_their_thresholds(home, classifier, p
     assert (predicted.images, predicted.predicted, predicted.findings) == (10, 10, {})
     assert written.predictions == {"blue": 2, "green": 3, "red": 3}
     assert written.with_predictions == 8
-    assert files_below(written.folder) == {*FILES, MARKER_NAME}
+    assert files_below(written.folder) == {*FILES, PREDICTIONS_MARKER_NAME}
 
 
 def test_answers_are_the_predictors_own(home, classifier, photos, tmp_path):
@@ -372,4 +371,4 @@ def test_overlays(home, detector, classifier, photos, tmp_path):
     *_, drawn = run(home, classifier, photos, tmp_path / "labels", overlays="all")
     assert len([name for name in drawn.files if name.startswith("overlays/")]) == 10
     *_, drawn = run(home, classifier, photos, tmp_path / "labels")
-    assert files_below(tmp_path / "labels") == {*FILES, MARKER_NAME}
+    assert files_below(tmp_path / "labels") == {*FILES, PREDICTIONS_MARKER_NAME}

@@ -6,14 +6,13 @@ import os
 import pytest
 
 from tasks.errors import RequestError
-from tasks.predict.folder import (
-    MARKER_NAME,
-    UNFINISHED_FOLDER,
-    publish,
-    require_apart,
-    require_own_folder,
-    unfinished,
-)
+from tasks.stores.output import UNFINISHED_FOLDER, OutputFolder, require_apart
+
+MARKER_NAME = "keeneye-test.json"
+
+
+def require_own_folder(path):
+    OutputFolder(path, MARKER_NAME).require_own()
 
 
 def write(root, *names, text="new"):
@@ -23,9 +22,10 @@ def write(root, *names, text="new"):
 
 
 def written(path, *names, text="new"):
-    with unfinished(path) as folder:
+    output = OutputFolder(path, MARKER_NAME)
+    with output.unfinished() as folder:
         write(folder, *names, text=text)
-        return publish(folder, path)
+        return output.publish(folder)
 
 
 def marker(path):
@@ -38,20 +38,20 @@ def files_of(path):
 
 def test_files_take_the_place_of_earlier_ones(tmp_path):
     require_own_folder(tmp_path / "out")
-    assert written(tmp_path / "out", "a.txt", "overlays/1.jpg", text="old") == ["a.txt", "overlays/1.jpg"]
+    assert written(tmp_path / "out", "a.txt", "deep/er/1.jpg", text="old") == ["a.txt", "deep/er/1.jpg"]
     require_own_folder(tmp_path / "out")
     assert written(tmp_path / "out", "a.txt", "b.txt") == ["a.txt", "b.txt"]
     assert files_of(tmp_path / "out") == {"a.txt", "b.txt", MARKER_NAME}
     assert (tmp_path / "out" / "a.txt").read_text() == "new"
-    assert not (tmp_path / "out" / "overlays").exists()
+    assert not (tmp_path / "out" / "deep").exists()
     assert marker(tmp_path / "out") == {"status": "complete", "files": ["a.txt", "b.txt"]}
 
 
-@pytest.mark.parametrize("name", ["mine.txt", "deep/mine.txt", ".hidden"])
+@pytest.mark.parametrize("name", ["mine.txt", "notes/mine.txt", "deep/mine.txt", ".hidden"])
 def test_files_of_others_are_refused(tmp_path, name):
-    written(tmp_path, "a.txt")
+    written(tmp_path, "deep/a.txt")
     write(tmp_path, name)
-    with pytest.raises(RequestError, match="holds files of others"):
+    with pytest.raises(RequestError, match=f"holds files of others .{name}.; name"):
         require_own_folder(tmp_path)
     assert (tmp_path / name).read_text() == "new"
 
@@ -103,7 +103,7 @@ def test_run_cut_short_is_replaced_and_never_looks_complete(tmp_path):
 
 def test_exception_leaves_earlier_files_as_they_were(tmp_path):
     written(tmp_path, "a.txt", text="old")
-    with pytest.raises(ZeroDivisionError), unfinished(tmp_path) as folder:
+    with pytest.raises(ZeroDivisionError), OutputFolder(tmp_path, MARKER_NAME).unfinished() as folder:
         write(folder, "a.txt")
         raise ZeroDivisionError
     assert files_of(tmp_path) == {"a.txt", MARKER_NAME}
@@ -114,13 +114,14 @@ def test_exception_leaves_earlier_files_as_they_were(tmp_path):
 def test_output_lies_apart_from_the_source(tmp_path, output, is_refused):
     (tmp_path / "photos").mkdir()
     if not is_refused:
-        require_apart(tmp_path / output, str(tmp_path / "photos"))
+        require_apart(tmp_path / output, ["", str(tmp_path / "photos")])
         return
     with pytest.raises(RequestError, match="where images are read"):
-        require_apart(tmp_path / output, str(tmp_path / "photos"))
+        require_apart(tmp_path / output, ["", str(tmp_path / "photos")])
 
 
-def test_file_in_the_folders_place_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["out", "out/below"])
+def test_file_in_the_folders_place_is_refused(tmp_path, name):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(RequestError, match="cannot be written to"):
-        require_own_folder(tmp_path / "out")
+        require_own_folder(tmp_path / name)
