@@ -23,16 +23,32 @@ from prefect.settings import (
 from tasks.stores.home import Home
 from tasks.train.backbone import backbone_path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each core has a worker already. Read by OpenMP when torch is loaded, here and in processes that tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 TRANSISTORS = ROOT.parent / "shared" / "data" / "mvtec_transistor"
 INPUT_SIZE = 64
 SERVER_START_SECONDS = 180
+MLFLOW_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def addresses_as_before():
+    """MLflow's own functions leave addresses in the environment, where the next test and its processes find them."""
+    before = {name: os.environ.get(name) for name in MLFLOW_ADDRESSES}
+    yield
+    for name, address in before.items():
+        os.environ.pop(name, None)
+        if address is not None:
+            os.environ[name] = address
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +152,6 @@ def keeneye(tmp_path, prefect_url, exported_home):
     root = tmp_path / "home"
     shutil.copytree(exported_home.root, root)
     environment = {**os.environ, "KEENEYE_HOME": str(root), "PREFECT_API_URL": prefect_url}
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    for name in MLFLOW_ADDRESSES:
         environment.pop(name, None)
     return Command(tmp_path, environment)
