@@ -14,6 +14,7 @@ from tasks.bundle.predictor import Predictor
 from tasks.errors import DataError
 from tasks.stores.home import Home
 from tasks.vision.images import decode_rgb
+from tests.conftest import INPUT_SIZE
 from tests.makers import save
 
 KILLED_RUN = str(Path(__file__).with_name("killed_run.py"))
@@ -21,10 +22,11 @@ SOURCE = "demo://transistors?images=60&seed=7"
 EPOCHS = 4
 TRAINING = {"input_size": 128, "detector": {"epochs": EPOCHS, "learning_rate": 2e-3}}
 EASY = {"min_map_50": 0.2, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
+SMALL = {"input_size": INPUT_SIZE, "detector": {"epochs": EPOCHS}}
 OPTIONS = [
-    *("train", "--task", "detection", "--data.source", SOURCE, "--training.input_size", "128"),
-    *("--training.detector.epochs", str(EPOCHS), "--training.detector.learning_rate", "0.002"),
-    *("--gate.min_map_50", "0.2", "--gate.min_label_recall", "0", "--gate.max_latency_ms", "60000"),
+    *("train", "--task", "detection", "--data.source", SOURCE),
+    *("--training.input_size", str(INPUT_SIZE), "--training.detector.epochs", str(EPOCHS)),
+    *("--gate.min_map_50", "0", "--gate.min_label_recall", "0", "--gate.max_latency_ms", "60000"),
 ]
 NAME = "transistors-detection"
 
@@ -107,7 +109,7 @@ def test_goes_on_from_an_earlier_version_of_its_own(home):
 
 
 def test_folds_give_an_estimate_that_judges_small_labels(home):
-    short = {"input_size": 64, "detector": {"epochs": 1}}
+    short = {"input_size": INPUT_SIZE, "detector": {"epochs": 1}}
     result = detect(training=short, evaluation={"folds": 2}, gate={"min_map_50": 1.0})
     crossed = result.metrics.cross_validated
     assert crossed.folds == 2
@@ -125,6 +127,7 @@ def test_source_without_boxes_is_refused_before_anything_is_learned(home, tmp_pa
         detect(data={"source": str(tmp_path / "plain")})
 
 
+@pytest.mark.slow  # two processes; in one: test_detector_task.py
 def test_kill_in_an_epoch_loses_that_epoch_only(keeneye, home):
     code, out, _ = keeneye.run("in_the_third_epoch", *OPTIONS, program=(KILLED_RUN,), name="killed")
     assert (code, out) == (-signal.SIGKILL, "")
@@ -139,7 +142,7 @@ def test_kill_in_an_epoch_loses_that_epoch_only(keeneye, home):
     assert not any((keeneye.home.root / "work").iterdir())
 
     # The same as of a training that nobody killed.
-    assert record["metrics"] == detect().model_dump(mode="json")["metrics"]
+    assert record["metrics"] == detect(training=SMALL).model_dump(mode="json")["metrics"]
 
 
 def test_bundle_of_the_run_is_opened_by_the_one_predictor(home):

@@ -1,3 +1,4 @@
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -104,6 +105,33 @@ def test_what_arrives_meanwhile_is_answered_together(batcher, predictor):
     predictor.gate.set()
     assert all(answer.result(10).labels for answer in [first, *answers])
     assert predictor.sizes == [1, 4, 2]
+
+
+def test_calls_run_at_once_and_no_more(predictor):
+    batcher = Batcher(predictor, BatchCounts(), 1, calls=3)
+    predictor.gate.clear()
+    answers = submit(batcher, frames(5))
+    deadline = time.monotonic() + 10
+    while len(predictor.sizes) < 3 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.05)  # a fourth would have begun by now
+    assert predictor.sizes == [1] * 3
+    predictor.gate.set()
+    assert all(answer.result(10).labels for answer in answers)
+    batcher.close()
+    with pytest.raises(ServiceStopping):
+        batcher.submit(frames(1)[0], Future())
+
+
+def test_closed_batcher_leaves_no_thread(predictor):
+    before = set(threading.enumerate())
+    batcher = Batcher(predictor, BatchCounts(), 1, calls=3)
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == 3
+    batcher.close()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_bad_image_harms_no_other(batcher, predictor):
