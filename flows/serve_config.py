@@ -53,7 +53,9 @@ class ServeConfig(Group):
         gt=0.0,
         description="A model unused for so long leaves the memory, and returns on demand (minutes).",
     )
-    threads: int = Field(default=0, ge=0, le=256, description="Threads of a network's run; 0: one per physical core.")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="Threads of a network's run, and runs at once; 0: one per core."
+    )
 
     @property
     def is_loopback(self) -> bool:

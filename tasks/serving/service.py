@@ -72,7 +72,7 @@ class ServiceLimits:
         max_image_bytes: of an image file.
         max_megapixels: of one image, and of all images being decoded together.
         decoders: threads that decode.
-        threads: of ONNX Runtime, per model, and calls of its network at once; 0 means one per physical core.
+        threads: of ONNX Runtime, per model, and calls of its network at once; 0 means one per core.
         batch_size: images per call of a network at most; 0 means what is found best when the model is loaded.
         max_models: loaded at once; one more while an alias moves.
         idle_seconds: after which a model that nobody asks for is unloaded.
@@ -231,10 +231,11 @@ class PredictionService:
     def _load(self, info: VersionInfo) -> LoadedModel:
         folder = self._registry.cached_bundle(info)
         digest = info.tags[BUNDLE_DIGEST_TAG]
-        predictor = Predictor.open(folder, expected_digest=digest, threads=self._limits.threads, is_alone=True)
-        batch_size = self._limits.batch_size or best_batch_size(predictor)
-        calls = self._limits.threads or os.cpu_count() or 1
-        return LoadedModel(info, predictor, Batcher(predictor, self._counts, batch_size, calls))
+        threads = self._limits.threads or os.cpu_count() or 1
+        predictor = Predictor.open(folder, expected_digest=digest, threads=threads, is_alone=True)
+        narrow = Predictor.open(folder, expected_digest=digest, threads=1) if threads > 1 else predictor
+        batch_size = self._limits.batch_size or best_batch_size(narrow)
+        return LoadedModel(info, predictor, Batcher(predictor, self._counts, batch_size, calls=threads, narrow=narrow))
 
     async def _running(self, model: str, qualifier: str) -> VersionInfo:
         route = await self._route(model, qualifier)

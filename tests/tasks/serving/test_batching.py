@@ -123,6 +123,27 @@ def test_calls_run_at_once_and_no_more(predictor):
         batcher.submit(frames(1)[0], Future())
 
 
+def test_what_comes_alone_gets_all_cores_and_the_rest_one_each(bundle):
+    wide, narrow = GatedPredictor.open(bundle), GatedPredictor.open(bundle)
+    batcher = Batcher(wide, BatchCounts(), 1, calls=2, narrow=narrow)
+    first = wide.hold_up(batcher)
+    beside = submit(batcher, frames(1))[0]
+    assert beside.result(10).labels
+    assert (wide.sizes, narrow.sizes) == ([1], [1])
+    wide.gate.set()
+    assert first.result(10).labels
+    deadline = time.monotonic() + 10
+    while narrow.sizes == [1] and len(wide.sizes) < 3 and time.monotonic() < deadline:
+        assert submit(batcher, frames(1))[0].result(10).labels  # alone again, once the first call's thread is back
+    assert len(wide.sizes) > 1
+    batcher.close()
+
+
+def test_both_networks_say_the_same_to_the_bit(bundle):
+    wide, narrow = Predictor.open(bundle, threads=2, is_alone=True), Predictor.open(bundle, threads=1)
+    assert wide.predict_prepared(frames(8)) == narrow.predict_prepared(frames(8))
+
+
 def test_closed_batcher_leaves_no_thread(predictor):
     before = set(threading.enumerate())
     batcher = Batcher(predictor, BatchCounts(), 1, calls=3)
