@@ -62,13 +62,13 @@ class PreparedImage:
 class OnnxNetwork:
     """An ONNX graph with one input and one or more outputs."""
 
-    def __init__(self, model: bytes, *, threads: int = 0, is_alone: bool = False) -> None:
+    def __init__(self, model: bytes, *, threads: int = 0) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Threads that wait actively take the cores from whatever else wants them, torch in training among it; with the
-        # cores to itself a network is a third faster by them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(is_alone)))
+        # Threads that wait actively for their part of a run make it a third faster; when it ends they must not go on,
+        # for they would take the cores from whatever else wants them, torch in training among it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             # From bytes, so that a graph cannot pull weights from files outside the bundle.
@@ -170,21 +170,20 @@ class Predictor:
         self._model: _TaskModel = (_Detector if card.task == "detection" else _Classifier)(card, networks)
 
     @classmethod
-    def open(cls, folder: Path, *, expected_digest: str = "", threads: int = 0, is_alone: bool = False) -> "Predictor":
+    def open(cls, folder: Path, *, expected_digest: str = "", threads: int = 0) -> "Predictor":
         """Load a bundle from its folder, verifying all digests.
 
         Args:
             folder: the bundle.
             expected_digest: refuse any other bundle; empty accepts what is there.
             threads: ONNX Runtime threads; 0 means one per physical core.
-            is_alone: nothing else needs the cores, so that threads may wait actively for their part of a run.
 
         Raises:
             BundleError: when the bundle is damaged, changed or not of this format.
         """
         card = read_model_card(folder, expected_digest=expected_digest)
         networks = {
-            role: OnnxNetwork((folder / network.file).read_bytes(), threads=threads, is_alone=is_alone)
+            role: OnnxNetwork((folder / network.file).read_bytes(), threads=threads)
             for role, network in card.networks.items()
         }
         predictor = cls(card, networks)

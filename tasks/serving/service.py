@@ -232,7 +232,7 @@ class PredictionService:
         folder = self._registry.cached_bundle(info)
         digest = info.tags[BUNDLE_DIGEST_TAG]
         threads = self._limits.threads or os.cpu_count() or 1
-        predictor = Predictor.open(folder, expected_digest=digest, threads=threads, is_alone=True)
+        predictor = Predictor.open(folder, expected_digest=digest, threads=threads)
         narrow = Predictor.open(folder, expected_digest=digest, threads=1) if threads > 1 else predictor
         batch_size = self._limits.batch_size or best_batch_size(narrow)
         return LoadedModel(info, predictor, Batcher(predictor, self._counts, batch_size, calls=threads, narrow=narrow))

@@ -140,7 +140,7 @@ def test_what_comes_alone_gets_all_cores_and_the_rest_one_each(bundle):
 
 
 def test_both_networks_say_the_same_to_the_bit(bundle):
-    wide, narrow = Predictor.open(bundle, threads=2, is_alone=True), Predictor.open(bundle, threads=1)
+    wide, narrow = Predictor.open(bundle, threads=2), Predictor.open(bundle, threads=1)
     assert wide.predict_prepared(frames(8)) == narrow.predict_prepared(frames(8))
 
 
