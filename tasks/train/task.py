@@ -24,7 +24,7 @@ from tasks.train.requirements import require_detectable, require_learnable, requ
 if TYPE_CHECKING:
     from tasks.train.detector.learn import DetectorLesson
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 CLASSIFIER_FOLDS = 5
 _SHARED_LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
 CLASSIFIER_LIBRARIES = (*_SHARED_LIBRARIES, "scikit-learn", "scipy", "skl2onnx")
