@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         sys.exit(_refuse(_unexpected(error)))
-    sys.stdout.write(result.model_dump_json() + "\n")
+    shows_table = command.is_table and not getattr(config, "as_json", False)
+    sys.stdout.write((result.table() if shows_table else result.model_dump_json()) + "\n")
     _end(EXIT_NO if result.status == "rejected" else EXIT_DONE, is_flow=command.is_flow)
 
 
@@ -225,7 +226,7 @@ def _field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             names += _field_names(inner, f"{prefix}{name}.")
         else:
-            names.append(prefix + name)
+            names.append(prefix + (field.alias or name))
     return names
 
 

@@ -22,6 +22,7 @@ class Command:
         examples: what `--help` ends with.
         positional: the field that the first word stands for, if it is no option.
         is_flow: whether Prefect runs it, with the request's groups as parameters.
+        is_table: whether people get the result's `table()`, unless the request wants JSON.
     """
 
     config: str
@@ -31,6 +32,7 @@ class Command:
     examples: str
     positional: str = ""
     is_flow: bool = True
+    is_table: bool = False
 
     @property
     def model(self) -> type[BaseModel]:
@@ -94,6 +96,47 @@ exit codes:
   0 written   1 the loss exceeds the limit, with the numbers   2 the request was wrong   3 try again later""",
         positional="model",
     ),
+    "promote": Command(
+        "flows.promote_config:PromoteConfig",
+        "flows.promote:promote",
+        (),
+        "Put a version that passed its tests into staging or production, tested there.",
+        """examples:
+  keeneye promote bolts --to production --approved-by Ann --reason "finds the new defect"
+  keeneye promote bolts --to staging --version 4
+
+exit codes:
+  0 moved   1 comparison, approval or test said no; nothing is moved   2 the request was wrong   3 try again later""",
+        positional="model",
+    ),
+    "rollback": Command(
+        "flows.promote_config:RollbackConfig",
+        "flows.rollback:rollback",
+        (),
+        "Return an environment to a version that stood there before, tested again.",
+        """examples:
+  keeneye rollback bolts --approved-by Ann --reason "false alarms since noon"
+  keeneye rollback bolts --environment staging --steps 2
+
+exit codes:
+  0 moved   1 version gone, or its test said no; nothing is moved   2 the request was wrong   3 try again later""",
+        positional="model",
+    ),
+    "status": Command(
+        "flows.promote_config:StatusConfig",
+        "flows.status:status",
+        (),
+        "Tell what stands in staging and production, since when, by whom, and what stood there before.",
+        """examples:
+  keeneye status
+  keeneye status bolts --json
+
+exit codes:
+  0 told   2 the request was wrong   3 registry or ledger do not answer; try again later""",
+        positional="model",
+        is_flow=False,
+        is_table=True,
+    ),
     "serve": Command(
         "flows.serve_config:ServeConfig",
         "deployments.endpoint.server:serve",
@@ -102,6 +145,7 @@ exit codes:
         """examples:
   keeneye serve --no-auth                               this machine only, without keys; see http://127.0.0.1:8080
   keeneye serve --host 0.0.0.0 --keys keys.yaml         clients' keys: access_key_id, secret_access_key, projects
+  keeneye serve --environment production --keys keys.yaml  what stands there; see deployments/production.yaml
   keeneye serve --keys keys.yaml --database postgresql+psycopg://user@host/keeneye
 
 SIGTERM and Ctrl-C finish what is being answered.

@@ -6,6 +6,7 @@
         SourceChanged            1   a file changed between two stages of one run
       BundleError                1   a model bundle is damaged, foreign or newer than this Keeneye
       RegistryError              1   the registry holds something that contradicts the run
+      LedgerConflict             1   somebody else's move was first; in tasks/tracking/ledger.py
       TrainingError              1   learning or exporting went wrong
       ServingError               1   an image got no answer; the tree below it is in tasks/serving/errors.py
       EnvironmentFailed          3   a store or server did not answer; a retry may help

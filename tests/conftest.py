@@ -20,7 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from tasks.stores.home import Home
+from tasks.stores.home import DATABASE_VARIABLE, Home
 from tasks.train.backbone import backbone_path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -82,15 +82,22 @@ def wait_for(url, process, log):
     raise TimeoutError(log.read_text())
 
 
-@pytest.fixture
-def prefect(prefect_url):
-    """Flows of this test report to the session's server; without heartbeats, which cost a second per flow."""
+@contextlib.contextmanager
+def reporting_to(prefect_url):
+    """Let flows report to a server; without heartbeats, which cost a second per flow."""
     settings = {
         PREFECT_API_URL: prefect_url,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_ENABLED: False,
     }
     with temporary_settings(settings):
+        yield
+
+
+@pytest.fixture
+def prefect(prefect_url):
+    """Flows of this test report to the session's server."""
+    with reporting_to(prefect_url):
         yield prefect_url
 
 
@@ -149,9 +156,14 @@ def reap(process):
 @pytest.fixture
 def keeneye(tmp_path, prefect_url, exported_home):
     """The command, with a fresh home that holds the exported backbone and the session's Prefect server."""
-    root = tmp_path / "home"
+    return make_command(tmp_path, prefect_url, exported_home)
+
+
+def make_command(folder, prefect_url, exported_home):
+    """Return the command with a home below `folder`; what this process has of MLflow and databases is not its own."""
+    root = folder / "home"
     shutil.copytree(exported_home.root, root)
     environment = {**os.environ, "KEENEYE_HOME": str(root), "PREFECT_API_URL": prefect_url}
-    for name in MLFLOW_ADDRESSES:
+    for name in (*MLFLOW_ADDRESSES, DATABASE_VARIABLE):
         environment.pop(name, None)
-    return Command(tmp_path, environment)
+    return Command(folder, environment)

@@ -105,8 +105,9 @@ class ModelDocument(BaseModel):
 
 
 class ModelsDocument(BaseModel):
-    """All models that the caller may use."""
+    """All models that the caller may use; `environment` is the one that alone is answered for, if there is one."""
 
+    environment: str
     models: list[ModelDocument]
 
 

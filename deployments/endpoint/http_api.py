@@ -79,9 +79,9 @@ router = APIRouter(prefix="/v1", responses=problems(401, 503))
 @router.get("/models", responses={200: {"model": ModelsDocument}}, summary="All models that the key may use")
 async def models(request: Request, key: Caller) -> Response:
     """Tell all models."""
-    catalogue = parts_of(request).catalogue
-    found = await in_time(asyncio.to_thread(catalogue.models, lambda name: may_use(key, name)))
-    return json_response({"models": found})
+    parts = parts_of(request)
+    found = await in_time(asyncio.to_thread(parts.catalogue.models, lambda name: may_use(key, name)))
+    return json_response({"environment": parts.environment, "models": found})
 
 
 @router.get(

@@ -38,6 +38,7 @@ class Parts:
         region: that clients sign for.
         max_image_bytes: of an image file.
         read_object: reads images that lie in an S3 store.
+        environment: that alone is answered for; empty answers for every alias.
         shares: of the keys.
     """
 
@@ -51,6 +52,7 @@ class Parts:
     region: str
     max_image_bytes: int
     read_object: ReadObject
+    environment: str = ""
     shares: Shares = field(default_factory=Shares)
 
     def caller(self, request: Request) -> Key | None:

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel
 
 from deployments.endpoint.app import LOOPBACK_HOSTS, make_app
 from deployments.endpoint.catalogue import Catalogue
+from deployments.endpoint.environment import EnvironmentProjects, EnvironmentRegistry, EnvironmentStates
 from deployments.endpoint.http_protocol import BoundedHttpProtocol
 from deployments.endpoint.keys import Keys
 from deployments.endpoint.limits import BodyReader
@@ -35,7 +37,6 @@ STOP_SECONDS = 30
 """For what is being answered when the process is asked to end."""
 IDLE_CONNECTION_SECONDS = 75
 MAX_CONNECTIONS = 512
-DATABASE_VARIABLE = "KEENEYE_DATABASE"
 REGISTRY_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """Of MLflow's client, where the environment sets none: its own would hold a thread for two minutes, eight times."""
 BACKLOG = 1024
@@ -65,13 +66,12 @@ def serve(config: ServeConfig) -> ServeResult:
     keys = None if config.no_auth else _keys(config)
     with closing(_listener(config.host, config.port)) as listener:
         address = _address(listener)
-        home = Home.from_environment()
-        states = VersionStates(_database(config, home))
-        registry = Registry(home)
+        states, registry = _shown(config, Home.from_environment())
         parts = make_parts(config, keys, registry, states)
         app = make_app(parts, hosts=() if keys is not None else (*LOOPBACK_HOSTS, config.host))
         server = uvicorn.Server(_uvicorn_config(app))
-        _tell(f"{_found(registry.models())}; listening on {address}{'' if keys is not None else ', without keys'}")
+        found = _found(registry.models(), config.environment)
+        _tell(f"{found}; listening on {address}{'' if keys is not None else ', without keys'}")
         gc.collect()
         gc.freeze()  # what was imported stays: looking through it time and again would take a fifth of a request's time
         _run(server, listener)
@@ -94,9 +94,10 @@ def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, state
     )
     service = PredictionService(registry, states, limits)
     bodies = BodyReader(int(config.max_body_megabytes * MEGABYTE))
+    projects = partial(EnvironmentProjects, config.environment) if config.environment else Projects
     return Parts(
         service=service,
-        projects=Projects(registry, states, service, region=config.region, account=config.account),
+        projects=projects(registry, states, service, region=config.region, account=config.account),
         catalogue=Catalogue(registry, states),
         bodies=bodies,
         metrics=Metrics(service.stats, lambda: bodies.held_bytes),
@@ -105,7 +106,15 @@ def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, state
         region=config.region,
         max_image_bytes=max_image_bytes,
         read_object=read_object,
+        environment=config.environment,
     )
+
+
+def _shown(config: ServeConfig, home: Home) -> tuple[VersionStates, Registry]:
+    database, environment = _database(config, home), config.environment
+    if environment:
+        return EnvironmentStates(database, environment), EnvironmentRegistry(home, environment)
+    return VersionStates(database), Registry(home)
 
 
 def _keys(config: ServeConfig) -> Keys:
@@ -117,7 +126,7 @@ def _keys(config: ServeConfig) -> Keys:
 
 
 def _database(config: ServeConfig, home: Home) -> str:
-    return config.database or os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{home.root / 'serving.db'}"
+    return config.database or home.database_uri
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -171,9 +180,9 @@ def _run(server: uvicorn.Server, listener: socket.socket) -> None:
             signal.signal(number, handler)
 
 
-def _found(models: list[RegisteredModel]) -> str:
+def _found(models: list[RegisteredModel], environment: str) -> str:
     if not models:
-        return "no models yet"
+        return f"nothing stands in {environment} yet" if environment else "no models yet"
     named = ", ".join(f"{model.name} ({_aliases(model)})" for model in models)
     return f"{len(models)} model{'s' if len(models) > 1 else ''}: {named}"
 

@@ -6,7 +6,7 @@ from tasks import engine
 from tasks.bundle.predictor import BATCH_SIZE, Predictor
 from tasks.bundle_export.answers import answer_both, prepared_batches
 from tasks.bundle_export.documents import markdown, rows
-from tasks.bundle_export.figures import TIMED_IMAGES, headline, measure_answers, megabytes, milliseconds_per_image
+from tasks.bundle_export.figures import TIMED_IMAGES, megabytes, milliseconds_per_image
 from tasks.bundle_export.folder import files_below, publish, require_own_folder
 from tasks.bundle_export.formats import LIBRARIES, open_export, require_format, write_export
 from tasks.bundle_export.limits import reasons_against
@@ -26,6 +26,7 @@ from tasks.bundle_export.records import (
 )
 from tasks.evaluate.records import GateVerdict
 from tasks.ground_truth.manifests import read_manifest
+from tasks.metrics.answers import headline, measure_answers
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 

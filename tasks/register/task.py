@@ -18,7 +18,17 @@ from tasks.register.publish import flat_metrics, flat_parameters
 from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
-from tasks.tracking.registry import DATASET_DIGEST_TAG, STAGING, STATUS_TAG, Registry, VersionInfo
+from tasks.tracking.environments import Environments, Move
+from tasks.tracking.ledger import Ledger, history, standing
+from tasks.tracking.registry import (
+    BUNDLE_DIGEST_TAG,
+    DATASET_DIGEST_TAG,
+    POLICY,
+    STAGING,
+    STATUS_TAG,
+    Registry,
+    VersionInfo,
+)
 from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, TRAINING_CURVES, Run, experiment_of, run_of_key
 from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
@@ -58,17 +68,17 @@ def register_version(
 def stage_version(
     home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest, registry: RegistryConfig
 ) -> RegisteredVersion:
-    """Give a version its status, and the alias `staging` when gate and inference test passed and staging is wanted."""
+    """Give a version its status, and a place in staging when gate and inference test passed and staging is wanted."""
     reasons = (*evaluation.gate.reasons, *trial.outcome.reasons)
     models = Registry(home)
     info = models.version(version.model_name, version.model_version)
-    status: Status = "rejected" if reasons else ("staged" if registry.stage else "registered")
-    if status == "staged":
-        info = models.set_alias(info, STAGING)
-    elif status == "rejected":
-        info = models.remove_alias(info, STAGING)
+    status: Status = "rejected" if reasons else "registered"
+    if not reasons and registry.stage and _stands_in_staging(home, models, info, evaluation, trial):
+        status = "staged"
     info = models.set_status(info, status, reasons)
     log = engine.logger()
+    if reasons and STAGING in info.aliases:
+        log.warning("version %s still stands in staging: take it out with `keeneye rollback`", info.version)
     log.info("%s version %s: %s", info.name, info.version, status)
     for reason in reasons:
         log.warning("rejected: %s", reason)
@@ -79,6 +89,42 @@ def stage_version(
             "aliases": info.aliases,
             "reused": False,
         }
+    )
+
+
+def _stands_in_staging(
+    home: Home, models: Registry, info: VersionInfo, evaluation: Evaluation, trial: InferenceTest
+) -> bool:
+    """Move a version to staging, once: an older request that is run again does not push out what came after it."""
+    ledger = Ledger(home.database_uri)
+    with home.lock(f"staging-{info.name}"):
+        environments = Environments(models, ledger)
+        for sentence in environments.repair(info.name):
+            engine.logger().warning("repaired: %s", sentence)
+        entries = ledger.entries(info.name)
+        if all(entry.to_version != info.version for entry in history(entries, STAGING)):
+            begun = environments.begin(_move_to_staging(info, evaluation, trial))
+            environments.expose(begun)
+            environments.confirm(begun, {})
+        now = standing(ledger.entries(info.name))[STAGING].to_version
+    if now != info.version:
+        engine.logger().info("version %s was in staging before, where version %s stands now", info.version, now)
+    return now == info.version
+
+
+def _move_to_staging(info: VersionInfo, evaluation: Evaluation, trial: InferenceTest) -> Move:
+    return Move(
+        model=info.name,
+        environment=STAGING,
+        to_version=info.version,
+        action="promote",
+        who=POLICY,
+        why="passed its gate and its inference test",
+        bundle_digest=info.tags[BUNDLE_DIGEST_TAG],
+        evidence={
+            "gate": evaluation.gate.model_dump(mode="json"),
+            "inference_test": trial.outcome.model_dump(mode="json"),
+        },
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from tasks.bundle.format import Task
@@ -139,6 +140,7 @@ class PredictionService:
         self._registry = registry
         self._limits = limits or ServiceLimits()
         self._counts = BatchCounts()
+        self._batch_sizes: dict[tuple[object, ...], int] = {}
         self._admission = Admission(self._limits.max_pending)
         self._decoder = BoundedDecoder(self._limits.max_megapixels)
         self._decoders = ThreadPoolExecutor(self._limits.decoders, thread_name_prefix="keeneye-decoder")
@@ -234,8 +236,17 @@ class PredictionService:
         threads = self._limits.threads or os.cpu_count() or 1
         predictor = Predictor.open(folder, expected_digest=digest, threads=threads)
         narrow = Predictor.open(folder, expected_digest=digest, threads=1) if threads > 1 else predictor
-        batch_size = self._limits.batch_size or best_batch_size(narrow)
+        batch_size = self._limits.batch_size or self._best_batch_size(narrow, folder)
         return LoadedModel(info, predictor, Batcher(predictor, self._counts, batch_size, calls=threads, narrow=narrow))
+
+    def _best_batch_size(self, predictor: Predictor, folder: Path) -> int:
+        # A version that takes over from one of its kind need not be tried: under load the trial takes the longest part
+        # of a load, and what it measures is the load.
+        card = predictor.card
+        kind = card.task, card.steps, tuple((folder / one.file).stat().st_size for one in card.networks.values())
+        if kind not in self._batch_sizes:
+            self._batch_sizes[kind] = best_batch_size(predictor)
+        return self._batch_sizes[kind]
 
     async def _running(self, model: str, qualifier: str) -> VersionInfo:
         route = await self._route(model, qualifier)

@@ -4,56 +4,18 @@ A row changes only from a state that the changer expected (compare and swap, one
 want the same change exactly one makes it.
 """
 
-import re
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Integer,
-    MetaData,
-    Row,
-    String,
-    Table,
-    Text,
-    create_engine,
-    event,
-    inspect,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Row, String, Table, Text, select, update
 
-from tasks.errors import EnvironmentFailed, RequestError
+from tasks.errors import RequestError
+from tasks.stores.database import MAX_NAME_CHARACTERS, Database, insert_into, is_storable
 
-MAX_NAME_CHARACTERS = 255
 MAX_MESSAGE_CHARACTERS = 2000
-WAIT_SECONDS = 10
-"""For a connection, for a statement, or for another process that writes to the same SQLite file."""
-_PATIENCE = {
-    "connect_timeout": WAIT_SECONDS,
-    "tcp_user_timeout": 1000
-    * WAIT_SECONDS,  # ms; else a network that falls silent is waited for for a quarter of an hour
-    "options": f"-c statement_timeout={1000 * WAIT_SECONDS}",
-}
-"""How libpq is told; what the address says itself goes before."""
-_DRIVERS = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-}
 
 
 class Status(StrEnum):
@@ -113,11 +75,7 @@ class VersionStates:
             RequestError: when the address is of another kind.
             EnvironmentFailed: when the database does not answer.
         """
-        address = _supported(url)
-        self._shown = re.sub(r"[?].*", "", address.render_as_string(hide_password=True))
-        with self._answered():
-            self._engine = _connected(address)
-            _make_table(self._engine)
+        self._database = Database(url, _TABLE, keeps="states")
 
     def get(self, model: str, qualifier: str, *, since_ms: int = 0) -> VersionState | None:
         """Return a state, or None when the qualifier was never started or stopped.
@@ -130,7 +88,7 @@ class VersionStates:
         Raises:
             EnvironmentFailed: when the database does not answer.
         """
-        if not (_storable(model) and _storable(qualifier)):
+        if not (is_storable(model) and is_storable(qualifier)):
             return None
         found = self._rows(select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.qualifier == qualifier))
         return found[0] if found and found[0].changed_ms >= since_ms else None
@@ -141,7 +99,7 @@ class VersionStates:
         Raises:
             EnvironmentFailed: when the database does not answer.
         """
-        if not _storable(model):
+        if not is_storable(model):
             return {}
         return {state.qualifier: state for state in self._rows(select(_TABLE).where(_TABLE.c.model == model))}
 
@@ -179,7 +137,7 @@ class VersionStates:
             RequestError: when the database cannot hold such names.
             EnvironmentFailed: when the database does not answer.
         """
-        if not (_storable(model) and _storable(qualifier)):
+        if not (is_storable(model) and is_storable(qualifier)):
             raise RequestError(f"no state can be kept of {model[:100]!r} {qualifier[:100]!r}: use shorter, plain names")
         values: dict[str, Any] = {
             "status": to,
@@ -189,26 +147,16 @@ class VersionStates:
         }
         if units:
             values["min_units"], values["max_units"] = units
-        with self._answered(), self._engine.begin() as connection:
+        with self._database.writing() as connection:
             return _swap(connection, {"model": model, "qualifier": qualifier}, expected, values, since_ms)
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._engine.dispose()
+        self._database.close()
 
     def _rows(self, query: Any) -> list[VersionState]:  # noqa: ANN401 - a typed Select names every column
-        with self._answered(), self._engine.connect() as connection:
+        with self._database.reading() as connection:
             return [_state(row) for row in connection.execute(query)]
-
-    @contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, OSError) as error:
-            why = str(getattr(error, "orig", None) or error).partition("\n")[0] or type(error).__name__
-            raise EnvironmentFailed(
-                f"the database of states at {self._shown} does not answer: {why}; check that it runs and try again"
-            ) from None
 
 
 def _swap(
@@ -225,8 +173,7 @@ def _swap(
         return (
             connection.execute(change.where(is_expected).values(values).returning(_TABLE.c.status)).first() is not None
         )
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    upsert = insert(_TABLE).values(key | values)
+    upsert = insert_into(connection, _TABLE).values(key | values)
     upsert = upsert.on_conflict_do_update(index_elements=list(key), set_=values, where=is_expected | is_old)
     return connection.execute(upsert.returning(_TABLE.c.status)).first() is not None
 
@@ -234,48 +181,3 @@ def _swap(
 def _state(row: Row[Any]) -> VersionState:
     fields = row._asdict()
     return VersionState(**(fields | {"status": Status(fields["status"])}))
-
-
-def _supported(url: str) -> URL:
-    try:
-        address = make_url(url)
-    except ArgumentError:
-        raise RequestError("the database's address cannot be read; write sqlite:///FILE or postgresql://...") from None
-    driver = _DRIVERS.get(address.drivername)
-    if driver is None:
-        raise RequestError(
-            f"states cannot be kept in {address.drivername}; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        )
-    if driver == "sqlite" and address.database in {None, "", ":memory:"}:
-        raise RequestError("states kept in memory would not outlive the process; write sqlite:///FILE")
-    return address.set(drivername=driver)
-
-
-def _connected(address: URL) -> Engine:
-    if address.drivername != "sqlite":
-        # A server that was restarted has closed what the pool holds: ask before use.
-        patience = {name: value for name, value in _PATIENCE.items() if name not in address.query}
-        return create_engine(address, pool_pre_ping=True, pool_timeout=WAIT_SECONDS, connect_args=patience)
-    Path(str(address.database)).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(address, connect_args={"timeout": WAIT_SECONDS})
-    event.listen(engine, "connect", _write_ahead)
-    return engine
-
-
-def _write_ahead(connection: Any, _: object) -> None:  # noqa: ANN401 - whatever the driver's connection is
-    connection.execute("PRAGMA journal_mode=WAL")  # readers then never wait for a writer
-
-
-def _make_table(engine: Engine) -> None:
-    try:
-        with engine.begin() as connection:
-            connection.execute(CreateTable(_TABLE, if_not_exists=True))
-    except SQLAlchemyError:
-        # Two processes that start at once may both find no table; the loser finds it now.
-        if not inspect(engine).has_table(_TABLE.name):
-            raise
-
-
-def _storable(name: str) -> bool:
-    # PostgreSQL refuses NUL, no driver encodes half a surrogate pair, and neither is printable.
-    return 0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()

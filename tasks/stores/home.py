@@ -16,6 +16,7 @@ from tasks.stores.content import ContentStore
 HOME_VARIABLE = "KEENEYE_HOME"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
+DATABASE_VARIABLE = "KEENEYE_DATABASE"
 DEFAULT_HOME = ".keeneye"
 ABANDONED_DAYS = 14
 """A checkpoint renews its folder's date, so this is counted from the last epoch."""
@@ -78,6 +79,11 @@ class Home:
     def artifacts_path(self) -> Path:
         """Where the embedded MLflow keeps run artifacts and models."""
         return self.root / "mlartifacts"
+
+    @property
+    def database_uri(self) -> str:
+        """Where the ledger and the endpoints' states are kept: `KEENEYE_DATABASE`, or a SQLite file in the home."""
+        return os.environ.get(DATABASE_VARIABLE) or f"sqlite:///{self.root / 'keeneye.db'}"
 
     @property
     def bundles_path(self) -> Path:

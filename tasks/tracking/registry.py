@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import mlflow
 from mlflow import MlflowClient
@@ -20,7 +21,9 @@ from tasks.tracking.client import answered, connect
 from tasks.tracking.packaging import BUNDLE_ARTIFACT, log_model
 from tasks.tracking.runs import RUN_KEY_TAG, Run
 
-STAGING = "staging"
+STAGING: Final = "staging"
+POLICY = "policy"
+"""Who answers for a move that no person had to approve."""
 STATUS_TAG = "keeneye.status"
 REASONS_TAG = "keeneye.reasons"
 BUNDLE_DIGEST_TAG = "keeneye.bundle_digest"

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import mlflow
@@ -12,7 +14,8 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.config import GateConfig, TrainingConfig
-from tests.conftest import INPUT_SIZE, ROOT, reap
+from tasks.tracking.ledger import Ledger
+from tests.conftest import INPUT_SIZE, ROOT, make_command, reap
 from tests.makers import paint_class_folders
 
 CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
@@ -20,6 +23,7 @@ DEPLOYMENTS = [pytest.param(deployment, id=deployment["name"]) for deployment in
 TEST_COMMAND = "uv run pytest"
 LABELS = ("cross", "round", "square")
 PROCESS_SECONDS = 240
+MODEL = "shapes-classification"
 LIMITS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
 
 
@@ -147,7 +151,7 @@ def test_form_is_complete(deployed, deployment):
     schema = deployed[deployment["name"]]["parameter_openapi_schema"]
     groups = {}
     for name, parameter in schema["properties"].items():
-        group = schema["definitions"].get(parameter.get("$ref", "").rpartition("/")[2], {})
+        group = schema.get("definitions", {}).get(parameter.get("$ref", "").rpartition("/")[2], {})
         assert {"title", "position"} <= set(parameter), name
         # A deployment gives what the flow has no default for.
         assert "default" in parameter or name in deployment["parameters"], name
@@ -155,7 +159,6 @@ def test_form_is_complete(deployed, deployment):
         assert_limited(name, parameter)
         if group:
             groups[name] = group
-    assert groups
     detector = groups.get("training", {}).get("properties", {}).get("detector", {})
     if detector:
         groups["training.detector"] = schema["definitions"][detector["$ref"].rpartition("/")[2]]
@@ -188,26 +191,47 @@ def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, d
     assert count_runs(work_pool, deployment_id) == before
 
 
-def test_worker_trains_what_was_asked_for(work_pool, deployed, keeneye):
-    photos = paint_class_folders(keeneye.folder / "shapes", labels=LABELS, images_per_label=8)
+def asked_for(work_pool, deployment, parameters):
+    creation = f"{work_pool}/deployments/{deployment['id']}/create_flow_run"
+    return httpx.post(creation, json={"parameters": parameters}).raise_for_status().json()["id"]
+
+
+def worker_arguments(deployment):
+    return ("worker", "start", "--pool", deployment["work_pool_name"], "--type", "process", "--run-once")
+
+
+def read_run(work_pool, run_id):
+    return httpx.get(f"{work_pool}/flow_runs/{run_id}").raise_for_status().json()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, prefect_url, exported_home):
+    """A home that a worker trains into; what stands in it is promoted afterwards."""
+    return make_command(tmp_path_factory.mktemp("site"), prefect_url, exported_home)
+
+
+@pytest.fixture(scope="module")
+def trained_by_worker(work_pool, deployed, site):
+    photos = paint_class_folders(site.folder / "shapes", labels=LABELS, images_per_label=8)
     changed = {
         "data": {"source": str(photos)},
         "training": {"input_size": INPUT_SIZE},
         "gate": {"min_macro_f1": 0.0, "min_label_recall": 0.0},
     }
-    deployment = deployed["classification"]
-    creation = f"{work_pool}/deployments/{deployment['id']}/create_flow_run"
-    run_id = httpx.post(creation, json={"parameters": changed}).raise_for_status().json()["id"]
-
-    worker = ("worker", "start", "--pool", deployment["work_pool_name"], "--type", "process", "--run-once")
-    code, said = run_prefect(*worker, folder=keeneye.folder, environment=keeneye.environment)
-
+    run_id = asked_for(work_pool, deployed["classification"], changed)
+    arguments = worker_arguments(deployed["classification"])
+    code, said = run_prefect(*arguments, folder=site.folder, environment=site.environment)
     assert code == 0, said
-    run = httpx.get(f"{work_pool}/flow_runs/{run_id}").raise_for_status().json()
+    return run_id, changed, said
+
+
+def test_worker_trains_what_was_asked_for(work_pool, deployed, site, trained_by_worker):
+    run_id, changed, said = trained_by_worker
+    run = read_run(work_pool, run_id)
     assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Staged"), said
-    assert run["parameters"] == {**deployment["parameters"], **changed}
-    client = mlflow.MlflowClient(keeneye.home.tracking_uri, keeneye.home.registry_uri)
-    version = client.get_model_version_by_alias("shapes-classification", "staging")
+    assert run["parameters"] == {**deployed["classification"]["parameters"], **changed}
+    client = mlflow.MlflowClient(site.home.tracking_uri, site.home.registry_uri)
+    version = client.get_model_version_by_alias(MODEL, "staging")
     logged = client.get_run(version.run_id).data
     assert logged.tags["prefect.flow_run_id"] == run_id
     # What was asked for, and the defaults for the rest of the group and the other groups.
@@ -215,3 +239,35 @@ def test_worker_trains_what_was_asked_for(work_pool, deployed, keeneye):
     assert logged.params["gate.max_latency_ms"] == str(GateConfig().max_latency_ms)
     assert logged.params["training.seed"] == str(TrainingConfig().seed)
     assert logged.params["data.split"] == "70/15/15"
+
+
+@pytest.mark.usefixtures("trained_by_worker")
+def test_person_approves_in_the_form_what_goes_to_production(work_pool, deployed, site):
+    """Twice: first the form says no, then it says yes."""
+    client = mlflow.MlflowClient(site.home.tracking_uri, site.home.registry_uri)
+    outcomes = []
+    for approve in (False, True):
+        run_id = asked_for(work_pool, deployed["promotion"], {"model": MODEL})
+        with ThreadPoolExecutor(1) as thread:
+            arguments = worker_arguments(deployed["promotion"])
+            worker = thread.submit(run_prefect, *arguments, folder=site.folder, environment=site.environment)
+            wait_for_form(work_pool, run_id, worker)
+            assert "production" not in client.get_registered_model(MODEL).aliases
+            said = {"run_input": {"approve": approve, "who": "Ann", "why": "looked at the report"}}
+            resumed = httpx.post(f"{work_pool}/flow_runs/{run_id}/resume", json=said).raise_for_status().json()
+            assert resumed["status"] == "ACCEPT", resumed
+            code, told = worker.result()
+        assert code == 0, told
+        outcomes.append(read_run(work_pool, run_id)["state_name"])
+    assert outcomes == ["Rejected", "Moved"]
+    assert client.get_registered_model(MODEL).aliases["production"] == 1
+    last = Ledger(site.home.database_uri).entries(MODEL)[-1]
+    assert (last.environment, last.who, last.why) == ("production", "Ann", "looked at the report")
+
+
+def wait_for_form(work_pool, run_id, worker):
+    deadline = time.monotonic() + PROCESS_SECONDS
+    while read_run(work_pool, run_id)["state_type"] != "PAUSED":
+        assert not worker.done(), worker.result()
+        assert time.monotonic() < deadline
+        time.sleep(0.5)

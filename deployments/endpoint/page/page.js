@@ -32,8 +32,9 @@ const percent = (confidence) => `${confidence.toFixed(1)} %`;
 async function showModels() {
   $("list").setAttribute("aria-busy", "true");
   try {
-    const { models } = await ask("/v1/models");
-    $("list").replaceChildren(...(models.length ? models.map(modelCard) : [noModels()]));
+    const { environment, models } = await ask("/v1/models");
+    $("models-title").textContent = environment ? `Models in ${environment}` : "Models";
+    $("list").replaceChildren(...(models.length ? models.map(modelCard) : [noModels(environment)]));
     fillChoice(models);
   } catch (error) {
     $("list").replaceChildren(element("p", error.message, "trouble"));
@@ -41,9 +42,10 @@ async function showModels() {
   $("list").setAttribute("aria-busy", "false");
 }
 
-function noModels() {
-  const told = element("p", "No models yet. ", "quiet");
-  told.append(element("code", "keeneye train --data.source photos"), " makes one.");
+function noModels(environment) {
+  const told = element("p", environment ? `Nothing stands in ${environment} yet. ` : "No models yet. ", "quiet");
+  if (environment) told.append(element("code", `keeneye promote NAME --to ${environment}`), " puts a version there.");
+  else told.append(element("code", "keeneye train --data.source photos"), " makes one.");
   return told;
 }
 

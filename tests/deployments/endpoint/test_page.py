@@ -13,7 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.deployments.endpoint.served import DENT, picture
+from tests.deployments.endpoint.served import DENT, picture, serving
 
 DRIVER = shutil.which("chromedriver")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -189,3 +189,12 @@ def test_dark_mode_turns_the_page_dark(page):
     dark = paper()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert dark < 40 < 200 < paper()
+
+
+def test_page_of_an_environment_shows_what_stands_there(browser, served_home, tmp_path):
+    with serving(served_home, tmp_path, "--environment", "production", "--no-auth") as endpoint:
+        browser.get(endpoint.address)
+        wait(browser, lambda: texts(browser, "#model option"))
+        assert texts(browser, "#models-title") == ["Models in production"]
+        assert texts(browser, "#list .aliases li") == ["production is version 1 running"]
+        assert texts(browser, "#model option") == ["dents@production (version 1)"]

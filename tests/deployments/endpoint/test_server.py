@@ -126,7 +126,7 @@ def test_unknown_command_is_called_so():
 @pytest.mark.parametrize(
     ("given", "named", "used"),
     [
-        pytest.param("", "", "sqlite:////home/serving.db", id="home"),
+        pytest.param("", "", "sqlite:////home/keeneye.db", id="home"),
         pytest.param("", "sqlite:///a", "sqlite:///a", id="environment"),
         pytest.param("sqlite:///b", "sqlite:///a", "sqlite:///b", id="option"),
     ],

