@@ -76,9 +76,9 @@ def stage_version(
     if not reasons and registry.stage and _stands_in_staging(home, models, info, evaluation, trial):
         status = "staged"
     info = models.set_status(info, status, reasons)
+    if reasons:  # the ledger's projection keeps it out, for no alias names what was rejected
+        info = models.remove_alias(info, STAGING)
     log = engine.logger()
-    if reasons and STAGING in info.aliases:
-        log.warning("version %s still stands in staging: take it out with `keeneye rollback`", info.version)
     log.info("%s version %s: %s", info.name, info.version, status)
     for reason in reasons:
         log.warning("rejected: %s", reason)

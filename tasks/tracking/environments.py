@@ -24,7 +24,7 @@ from tasks.tracking.ledger import (
     standing,
 )
 from tasks.tracking.processes import has_ended, this_process
-from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry, VersionInfo
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry, VersionInfo
 
 LEASE_SECONDS = 600.0
 PROCESS_EVIDENCE = "process"
@@ -224,6 +224,8 @@ class Environments:
         held, wanted = _holder(versions, alias), versions.get(place.version)
         if wanted and place.bundle_digest not in {"", wanted.tags.get(BUNDLE_DIGEST_TAG)}:
             wanted = None  # the model was deleted and registered again, with the numbers of old
+        if wanted and wanted.tags.get(STATUS_TAG) == "rejected":
+            wanted = None  # it failed a test since
         if wanted and wanted.version != held:
             self._registry.set_alias(wanted, alias)
         elif held and not wanted:
@@ -231,7 +233,7 @@ class Environments:
         if place.version and not wanted:
             return [
                 f"version {place.version} of {model}, which the ledger has in {alias}, is no longer registered as it "
-                f"was: {alias} is empty until another version is moved there"
+                f"was, or was rejected: {alias} is empty until another version is moved there"
             ]
         if held != place.version:
             now = place.version or "none"

@@ -8,12 +8,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from flows.config import DataConfig, EvaluationConfig, RegistryConfig, TrainConfig, TrainingConfig
+from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, TrainConfig, TrainingConfig
 from tasks.evaluate.records import NOT_JUDGED, Evaluation, GateVerdict
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import register_version, run_key_of, stage_version
 from tasks.tracking.client import connect
+from tasks.tracking.environments import Environments
+from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import DATASET_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry, VersionInfo
 from tasks.tracking.runs import LOGGED_TAG, RUN_KEY_TAG, Run
 from tests.tasks.conftest import LENIENT, Made, paint_folders
@@ -210,6 +212,20 @@ def test_staged_version_that_is_rejected_later_loses_the_alias(trained: Made) ->
     assert placed.status == "rejected"
     assert placed.aliases == ()
     assert _version(trained, version).aliases == ()
+    said = Environments(Registry(trained.home), Ledger(trained.home.database_uri)).repair(version.model_name)
+    assert "was rejected: staging is empty" in said[0]
+    assert _version(trained, version).aliases == ()
+
+
+def test_older_request_that_is_run_again_does_not_push_out_the_newer(trained: Made) -> None:
+    config = trained.named("stage-again")
+    old = _register(trained, config)
+    new = _register(trained, config.model_copy(update={"gate": GateConfig(max_latency_ms=999.0)}))
+    placed = [
+        stage_version.fn(trained.home, one, _judged(trained, ()), GOOD, RegistryConfig()) for one in (old, new, old)
+    ]
+    assert [one.status for one in placed] == ["staged", "staged", "registered"]
+    assert _version(trained, new).aliases == ("staging",)
 
 
 def test_odd_label_names_are_registered(make_trained: Callable[[Path], Made], tmp_path: Path) -> None:
