@@ -2,10 +2,8 @@
 
 import os
 from base64 import b64encode
-from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from flows.environment_config import EnvironmentConfig
 from tasks import engine
@@ -102,10 +100,8 @@ def move_version(
 ) -> MovedVersion:
     """Move the alias, have the environment's endpoint tested, and write it down; or take everything back."""
     reasons = _reasons_before(compared, approval)
-    if not reasons:
-        moved = _moved(home, planned, version, compared, approval, environment)
-    else:
-        moved = MovedVersion(reasons=reasons)
+    move = _move_of(planned, compared, approval)
+    moved = MovedVersion(reasons=reasons) if reasons else _moved(home, move, version, environment)
     log = engine.logger()
     for reason in moved.reasons:
         log.warning("rejected: %s", reason)
@@ -132,25 +128,14 @@ def _mended(registry: Registry, ledger: Ledger, model: str) -> list[VersionInfo]
     return registry.versions(model) if repaired else versions
 
 
-def _moved(
-    home: Home,
-    planned: PlannedMove,
-    version: ExportSource,
-    compared: VersionComparison | None,
-    approval: Approval,
-    environment: EnvironmentConfig,
-) -> MovedVersion:
+def _moved(home: Home, move: Move, version: ExportSource, environment: EnvironmentConfig) -> MovedVersion:
     credentials = Credentials.from_environment(os.environ)
-    is_served = _is_served(environment, credentials, planned.model_name)
+    is_served = _is_served(environment, credentials, move.model)
     environments = Environments(Registry(home), Ledger(home.database_uri))
-    evidence = {
-        "approval": approval.model_dump(),
-        "comparison": compared.model_dump(mode="json") if compared else None,
-    }
-    begun = environments.begin(_move_of(planned, approval, evidence))
+    begun = environments.begin(move)
     try:
         environments.expose(begun)
-        outcome = _tested(planned, version, environment, credentials) if is_served else None
+        outcome = _tested(move, version, environment, credentials) if is_served else None
     except KeeneyeError as error:
         reverted = environments.take_back(begun, error.message, {})
         return MovedVersion(reasons=(error.message,), sequence=reverted.sequence)
@@ -160,7 +145,7 @@ def _moved(
     return _ended(environments, begun, outcome)
 
 
-def _move_of(planned: PlannedMove, approval: Approval, evidence: Mapping[str, Any]) -> Move:
+def _move_of(planned: PlannedMove, compared: VersionComparison | None, approval: Approval) -> Move:
     return Move(
         model=planned.model_name,
         action=planned.action,
@@ -170,7 +155,10 @@ def _move_of(planned: PlannedMove, approval: Approval, evidence: Mapping[str, An
         who=approval.who,
         why=approval.why,
         bundle_digest=planned.bundle_digest,
-        evidence=evidence,
+        evidence={
+            "approval": approval.model_dump(),
+            "comparison": compared.model_dump(mode="json") if compared else None,
+        },
     )
 
 
@@ -200,22 +188,22 @@ def _is_served(environment: EnvironmentConfig, credentials: Credentials | None, 
 
 
 def _tested(
-    planned: PlannedMove, version: ExportSource, environment: EnvironmentConfig, credentials: Credentials | None
+    move: Move, version: ExportSource, environment: EnvironmentConfig, credentials: Credentials | None
 ) -> EndpointOutcome:
-    address, alias, name, policy = environment.address, environment.name, planned.model_name, environment.policy
+    address, alias, policy = environment.address, environment.name, environment.policy
     waited = wait_until_served(
-        address, credentials, name, alias, planned.to_version, planned.bundle_digest, SERVED_SECONDS
+        address, credentials, move.model, alias, move.to_version, move.bundle_digest, SERVED_SECONDS
     )
-    engine.logger().info("%s serves version %s after %.1f s", address, planned.to_version, waited)
+    engine.logger().info("%s serves version %s after %.1f s", address, move.to_version, waited)
     predictor = Predictor.open(Path(version.bundle_path), expected_digest=version.bundle_digest)
     files = _test_files(version)
     expected = [prediction for data in files for prediction in predictor.predict_bytes([data])]
     return compare_with_expected(
         expected,
-        answers_through(address, credentials, name, alias, files),
+        answers_through(address, credentials, move.model, alias, files),
         thresholds=predictor.card.thresholds,
-        version=planned.to_version,
-        bundle_digest=planned.bundle_digest,
+        version=move.to_version,
+        bundle_digest=move.bundle_digest,
         max_confidence_drift=policy.max_confidence_drift,
         max_latency_ms=policy.max_latency_ms,
     )

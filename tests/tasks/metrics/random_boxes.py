@@ -3,12 +3,36 @@
 from dataclasses import replace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tasks.vision.boxes import BoundingBox, DetectedBox
 
 LABELS = ("bent", "cut", "lost", "odd")
 Truths = list[list[BoundingBox]]
 Found = list[list[DetectedBox]]
+Image = tuple[list[BoundingBox], list[DetectedBox]]
+
+
+def true_on_a_raster(labels: tuple[str, ...]) -> st.SearchStrategy[BoundingBox]:
+    """True boxes on a coarse raster: they often coincide or overlap by exactly one half."""
+    return st.builds(BoundingBox, **_on_a_raster(labels))
+
+
+def found_on_a_raster(labels: tuple[str, ...]) -> st.SearchStrategy[DetectedBox]:
+    """Boxes found on the raster of the true ones, often equally sure."""
+    sureness = st.sampled_from((0.1, 0.25, 0.5, 0.75, 0.9))
+    return st.builds(DetectedBox, **_on_a_raster(labels), confidence=sureness, is_given=st.booleans())
+
+
+def images_on_a_raster(labels: tuple[str, ...], min_size: int = 0) -> st.SearchStrategy[list[Image]]:
+    """Up to four images, each with its true boxes and the boxes found."""
+    truths, found = st.lists(true_on_a_raster(labels), max_size=5), st.lists(found_on_a_raster(labels), max_size=7)
+    return st.lists(st.tuples(truths, found), min_size=min_size, max_size=4)
+
+
+def _on_a_raster(labels: tuple[str, ...]) -> dict[str, st.SearchStrategy]:
+    place, side = st.sampled_from((0, 2, 4, 8)), st.sampled_from((2, 4, 8))
+    return {"label": st.sampled_from(labels), "left": place, "top": place, "width": side, "height": side}
 
 
 def dataset(

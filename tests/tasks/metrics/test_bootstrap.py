@@ -3,30 +3,16 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tasks.metrics import bootstrap
 from tasks.metrics.bootstrap import draw_resamples, macro_f1_of_resamples, map_50_of_resamples, percentile_interval
 from tasks.metrics.classification import measure
 from tasks.metrics.detection import measure_detections
 from tasks.vision.boxes import BoundingBox, DetectedBox
-from tests.tasks.metrics.random_boxes import LABELS, Found, Truths, dataset
+from tests.tasks.metrics.random_boxes import LABELS, Found, Truths, dataset, images_on_a_raster
 
 CUTS = dict.fromkeys(LABELS, 0.5)
-# A coarse raster, so that boxes often coincide, overlap equally or by exactly one half, or are equally sure.
-PLACE, SIDE = st.sampled_from((0, 2, 4, 8)), st.sampled_from((2, 4, 8))
-TRUE = st.builds(BoundingBox, label=st.sampled_from(LABELS), left=PLACE, top=PLACE, width=SIDE, height=SIDE)
-FOUND = st.builds(
-    DetectedBox,
-    label=st.sampled_from(LABELS),
-    left=PLACE,
-    top=PLACE,
-    width=SIDE,
-    height=SIDE,
-    confidence=st.sampled_from((0.1, 0.25, 0.5, 0.75, 0.9)),
-    is_given=st.booleans(),
-)
-IMAGES = st.lists(st.tuples(st.lists(TRUE, max_size=5), st.lists(FOUND, max_size=7)), min_size=1, max_size=4)
+IMAGES = images_on_a_raster(LABELS, min_size=1)
 
 
 def map_50(truths: Truths, found: Found) -> float:

@@ -13,22 +13,11 @@ from tasks.metrics.matching import (
     rank_boxes,
 )
 from tasks.vision.boxes import BoundingBox, DetectedBox
+from tests.tasks.metrics.random_boxes import found_on_a_raster, images_on_a_raster, true_on_a_raster
 
 LABELS = ("a", "b", "c")
-# A coarse raster, so that boxes often coincide, overlap by exactly one half, or are equally sure.
-PLACE, SIDE = st.sampled_from((0, 2, 4, 8)), st.sampled_from((2, 4, 8))
-TRUE = st.builds(BoundingBox, label=st.sampled_from(LABELS), left=PLACE, top=PLACE, width=SIDE, height=SIDE)
-FOUND = st.builds(
-    DetectedBox,
-    label=st.sampled_from(LABELS),
-    left=PLACE,
-    top=PLACE,
-    width=SIDE,
-    height=SIDE,
-    confidence=st.sampled_from((0.1, 0.25, 0.5, 0.75, 0.9)),
-    is_given=st.booleans(),
-)
-IMAGES = st.lists(st.tuples(st.lists(TRUE, max_size=5), st.lists(FOUND, max_size=7)), max_size=4)
+TRUE, FOUND = true_on_a_raster(LABELS), found_on_a_raster(LABELS)
+IMAGES = images_on_a_raster(LABELS)
 
 
 def true(left: int, top: int, width: int, height: int, label: str = "a") -> BoundingBox:

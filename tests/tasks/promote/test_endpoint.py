@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tasks.bundle.predictor import Predictor
-from tasks.errors import RequestError
+from tasks.errors import KeeneyeError, RequestError
 from tasks.promote import endpoint as endpoint_module
 from tasks.promote.endpoint import (
     Credentials,
@@ -101,7 +101,12 @@ def compared(registry, info, files, answers):
 
 @pytest.mark.parametrize("model", ["dents", "colours", "nobody"])
 def test_endpoint_is_there(endpoint, model):
-    require_endpoint(endpoint.address, KEY, model)
+    refused = []
+    try:
+        require_endpoint(endpoint.address, KEY, model)
+    except KeeneyeError as error:
+        refused.append(error.message)
+    assert refused == []
 
 
 @pytest.mark.parametrize(
