@@ -70,7 +70,7 @@ def main() -> None:
         entries, labels = _entries(Path(folder), arguments.data)
         steps = detection_steps(TrainingConfig().input_size)
         samples = prepare_samples(
-            Path(folder) / "samples.npy", arguments.data, entries, labels, steps[0], lambda done, total: None
+            Path(folder) / "samples.npy", arguments.data, entries, labels, steps, lambda done, total: None
         )
         fold_of = _folds(entries, arguments.folds)
         items = peer.read(arguments.data) if peer else ([], [])
@@ -188,7 +188,7 @@ def _run_keeneye(
         load_packaged_backbone(network, options.backbone)
         schedule = Schedule(device="cpu", **options.model_dump(exclude={"backbone", "frozen_stages"}))
         frozen = frozen or export_frozen(network, training.input_size, folder / "frozen.onnx", "cpu")
-        fitted = fit(network, learned, steps[1], schedule, folder / f"fold-{fold}.pt", frozen=frozen)
+        fitted = fit(network, learned, steps[-1], schedule, folder / f"fold-{fold}.pt", frozen=frozen)
         keeneye.seconds.append(time.perf_counter() - start)
     found = detect(fitted.network, samples.take(held_out), labels, steps, DECODING, frozen)
     keeneye.found.update(zip(held_out, found, strict=True))

@@ -209,6 +209,55 @@ class DetectorConfig(Group):
     )
 
 
+class CropConfig(Group):
+    """The part of an image that counts, as ratios of its width and height; the whole image unless said otherwise."""
+
+    left: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Left edge (0 to 1).", json_schema_extra={"position": 1}
+    )
+    top: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Upper edge (0 to 1).", json_schema_extra={"position": 2}
+    )
+    width: float = Field(default=1.0, gt=0.0, le=1.0, description="Width (0 to 1).", json_schema_extra={"position": 3})
+    height: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="Height (0 to 1).", json_schema_extra={"position": 4}
+    )
+
+    @model_validator(mode="after")
+    def _lies_within(self) -> Self:
+        # Ratios such as 0.1 + 0.9 are sums of rounded numbers.
+        if max(self.left + self.width, self.top + self.height) > 1.0 + 1e-9:
+            raise ValueError("the crop reaches beyond the image; left + width and top + height may be at most 1")
+        return self
+
+
+class PreprocessingConfig(Group):
+    """What happens to an image before the network sees it, in training as in every prediction, in this order."""
+
+    crop: CropConfig = Field(
+        default=CropConfig(),
+        title="Crop",
+        description="Only this part of every image is looked at.",
+        json_schema_extra={"position": 1},
+    )
+    denoise: Literal[0, 3, 5, 7] = Field(
+        default=0,
+        description="Diameter of a median filter against specks (pixels of the image); 0 leaves them.",
+        json_schema_extra={"position": 2},
+    )
+    clahe: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=40.0,
+        description="Contrast limit of an adaptive equalisation of the lightness (CLAHE), in multiples of the mean "
+        "bar of a tile's histogram; 2 is usual, 0 leaves the contrast as it is.",
+        json_schema_extra={"position": 3},
+    )
+    grey: bool = Field(
+        default=False, description="Look at lightness only, not at colours.", json_schema_extra={"position": 4}
+    )
+
+
 class TrainingConfig(Group):
     """How the model learns."""
 
@@ -241,11 +290,17 @@ class TrainingConfig(Group):
         "version of your own as models:/NAME@ALIAS or models:/NAME/VERSION; labels may have been added since.",
         json_schema_extra={"position": 4},
     )
+    preprocessing: PreprocessingConfig = Field(
+        default=PreprocessingConfig(),
+        title="Preprocessing",
+        description="What happens to an image before the network sees it.",
+        json_schema_extra={"position": 5},
+    )
     detector: DetectorConfig = Field(
         default=DetectorConfig(),
         title="Detector",
         description="Options of a detector.",
-        json_schema_extra={"position": 5},
+        json_schema_extra={"position": 6},
     )
 
 

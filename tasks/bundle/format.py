@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from tasks.bundle.preprocessing import Framing, Letterbox, Normalise, Resize
+from tasks.bundle.preprocessing import Letterbox, Resize, Steps
 from tasks.errors import BundleError
 
 MODEL_FILE = "model.json"
@@ -96,7 +96,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     task: Task
     labels: tuple[str, ...] = Field(min_length=1)
     thresholds: dict[str, float]
-    steps: tuple[Framing, Normalise]
+    steps: Steps
     networks: dict[Role, Network]
     dataset_digest: str
     provenance: dict[str, str | int | float | bool]
@@ -116,19 +116,26 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
+    def _steps_differ(self) -> "ModelCard":
+        names = [step.name for step in self.steps]
+        if len(set(names)) != len(names):
+            raise ValueError("a step repeats")
+        return self
+
+    @model_validator(mode="after")
     def _parts_fit_the_task(self) -> "ModelCard":
         if set(self.networks) != _ROLES_BY_TASK[self.task]:
             expected = " and ".join(sorted(_ROLES_BY_TASK[self.task]))
             raise ValueError(f"the networks are {sorted(self.networks)}, {self.task} needs {expected}")
-        if not isinstance(self.steps[0], _FRAMING_BY_TASK[self.task]):
-            raise ValueError(f"{self.task} has no step '{self.steps[0].name}'")
+        if not isinstance(self.steps[-2], _FRAMING_BY_TASK[self.task]):
+            raise ValueError(f"{self.task} has no step '{self.steps[-2].name}'")
         if (self.decoding is not None) != (self.task == "detection"):
             raise ValueError("a detector needs a decoding of its boxes, a classifier has none")
         return self
 
     @model_validator(mode="after")
     def _strides_divide_the_input(self) -> "ModelCard":
-        framing = self.steps[0]
+        framing = self.steps[-2]
         if self.decoding and isinstance(framing, Letterbox) and any(framing.size % s for s in self.decoding.strides):
             raise ValueError(f"not every stride divides the input size {framing.size}")
         return self

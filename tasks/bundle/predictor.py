@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.bundle.detection import find_boxes, output_shapes
 from tasks.bundle.format import BoxDecoding, ModelCard, Role, read_model_card
-from tasks.bundle.preprocessing import Letterbox
+from tasks.bundle.preprocessing import DetectorSteps, Letterbox, Placement, Steps, frame
 from tasks.errors import BundleError
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import RgbImage, decode_rgb
@@ -57,6 +57,11 @@ class PreparedImage:
     pixels: RgbImage
     width: int
     height: int
+
+
+def prepare_image(image: RgbImage, steps: Steps) -> PreparedImage:
+    """Frame a decoded image as a model with these steps takes it."""
+    return PreparedImage(frame(image, steps), image.shape[1], image.shape[0])
 
 
 class OnnxNetwork:
@@ -120,11 +125,11 @@ class _Classifier:
 
 class _Detector:
     def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
-        framing = card.steps[0]
+        *adjustments, framing, normalise = card.steps
         if not isinstance(framing, Letterbox) or card.decoding is None:
             raise BundleError("a detector needs a letterbox and a decoding of its boxes")
         self._card = card
-        self._letterbox = framing
+        self._steps: DetectorSteps = (*adjustments, framing, normalise)
         self._decoding = card.decoding
         self._network = networks["detector"]
         self.shapes = output_shapes(card.decoding, framing.size, len(card.labels))
@@ -142,10 +147,10 @@ class _Detector:
         return Prediction(confidences, tuple(label for label in confidences if label in with_given_box), boxes)
 
     def _boxes(self, outputs: Outputs, width: int, height: int) -> tuple[DetectedBox, ...]:
-        content = self._letterbox.content_size(width, height)
-        found = find_boxes(outputs, self._decoding, self._letterbox.size, content)
+        placement = Placement.of(self._steps, width, height)
+        found = find_boxes(outputs, self._decoding, placement.letterbox.size, placement.content_size)
         # Single-precision edges as doubles: left + width is then exactly the right edge, and never beyond the image.
-        edges = self._letterbox.to_image(found.edges, width, height).tolist()
+        edges = placement.to_image(found.edges).tolist()
         return tuple(
             self._box(self._card.labels[label], score, *box)
             for label, score, box in zip(found.labels.tolist(), found.scores.tolist(), edges, strict=True)
@@ -203,7 +208,7 @@ class Predictor:
 
     def prepare(self, image: RgbImage) -> PreparedImage:
         """Frame a decoded image as the network takes it; any thread may do so, beside others."""
-        return PreparedImage(self.card.steps[0].apply(image), image.shape[1], image.shape[0])
+        return prepare_image(image, self.card.steps)
 
     def predict_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
         """Predict framed images in one call of the network, in order; `BATCH_SIZE` of them cost the least each."""
@@ -224,7 +229,7 @@ class Predictor:
         return self.predict([decode_rgb(data) for data in files])
 
     def _run(self, images: Sequence[PreparedImage]) -> Outputs:
-        return self._model.run(self.card.steps[1].apply_to_batch(np.stack([image.pixels for image in images])))
+        return self._model.run(self.card.steps[-1].apply_to_batch(np.stack([image.pixels for image in images])))
 
     def _require_answer(self, folder: Path) -> None:
         # Networks may each be sound and yet not fit each other, the steps, the labels or the decoding.

@@ -4,14 +4,18 @@ The same code runs in training and in every prediction; a bundle's `model.json` 
 A step's `version` rises whenever its output changes, so an old bundle keeps its meaning or is refused.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
+from tasks.bundle.adjustments import Adjustment, Crop, Region
 from tasks.vision.images import RgbImage
+from tasks.vision.resizing import stretch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
@@ -35,7 +39,7 @@ class Resize(BaseModel, frozen=True, extra="forbid"):
 
     def apply(self, image: RgbImage) -> RgbImage:
         """Return height x width x 3, 8 bits."""
-        return _stretch(image, self.width, self.height)
+        return stretch(image, self.width, self.height)
 
 
 class Letterbox(BaseModel, frozen=True, extra="forbid"):
@@ -53,7 +57,7 @@ class Letterbox(BaseModel, frozen=True, extra="forbid"):
         height, width = image.shape[:2]
         content_width, content_height = self.content_size(width, height)
         padded = np.full((self.size, self.size, 3), PADDING_COLOUR, np.uint8)
-        padded[:content_height, :content_width] = _stretch(image, content_width, content_height)
+        padded[:content_height, :content_width] = stretch(image, content_width, content_height)
         return padded
 
     def content_size(self, width: int, height: int) -> tuple[int, int]:
@@ -100,23 +104,74 @@ Framing = Annotated[Resize | Letterbox, Field(discriminator="name")]
 """How an image of any size becomes one of the input's size."""
 
 
-def standard_steps(input_size: int) -> tuple[Resize, Normalise]:
+class _Sequence:
+    """Tells pydantic what the annotation says: it reads no unpacked tuple yet, its core validates them."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        parts = [handler.generate_schema(part) for part in (Adjustment, Framing, Normalise)]
+        return core_schema.tuple_schema(parts, variadic_item_index=0)
+
+
+Steps = Annotated[tuple[*tuple[Adjustment, ...], Framing, Normalise], _Sequence()]
+"""What happens to a decoded image, in order: adjustments (often none), the framing, the normalising."""
+ClassifierSteps = tuple[*tuple[Adjustment, ...], Resize, Normalise]
+DetectorSteps = tuple[*tuple[Adjustment, ...], Letterbox, Normalise]
+
+
+def standard_steps(input_size: int, adjustments: Sequence[Adjustment] = ()) -> ClassifierSteps:
     """Return the steps of an ImageNet backbone with a square input of `input_size` pixels."""
-    return Resize(width=input_size, height=input_size), Normalise()
+    return *adjustments, Resize(width=input_size, height=input_size), Normalise()
 
 
-def detection_steps(input_size: int) -> tuple[Letterbox, Normalise]:
+def detection_steps(input_size: int, adjustments: Sequence[Adjustment] = ()) -> DetectorSteps:
     """Return the steps of a detector with a square input of `input_size` pixels."""
-    return Letterbox(size=input_size), Normalise()
+    return *adjustments, Letterbox(size=input_size), Normalise()
 
 
-def prepare_batch(images: list[RgbImage], steps: tuple[Resize | Letterbox, Normalise]) -> NDArray[np.float32]:
+def frame(image: RgbImage, steps: Steps) -> RgbImage:
+    """Apply all steps but the last to a decoded image of any size; returns 8 bits in the input's size."""
+    for step in steps[:-1]:
+        image = step.apply(image)
+    return image
+
+
+def prepare_batch(images: Sequence[RgbImage], steps: Steps) -> NDArray[np.float32]:
     """Apply all steps to decoded images; returns N x 3 x height x width."""
-    framing, normalise = steps
-    return normalise.apply_to_batch(np.stack([framing.apply(image) for image in images]))
+    return steps[-1].apply_to_batch(np.stack([frame(image, steps) for image in images]))
 
 
-def _stretch(image: RgbImage, width: int, height: int) -> RgbImage:
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an image lies in a detector's input: this region of it, letterboxed."""
+
+    letterbox: Letterbox
+    region: Region
+
+    @classmethod
+    def of(cls, steps: DetectorSteps, width: int, height: int) -> "Placement":
+        """Return the placement of an image of `width` x `height` pixels."""
+        region = Region(0, 0, width, height)
+        for step in steps[:-2]:
+            if isinstance(step, Crop):
+                inner = step.region(region.width, region.height)
+                region = Region(region.left + inner.left, region.top + inner.top, inner.width, inner.height)
+        return cls(steps[-2], region)
+
+    @property
+    def content_size(self) -> tuple[int, int]:
+        """The width and height that the region takes (pixels of the input)."""
+        return self.letterbox.content_size(self.region.width, self.region.height)
+
+    def to_input(self, edges: Edges) -> Edges:
+        """Turn boxes in pixels of the image into their visible parts in pixels of the input; hidden ones have none."""
+        region = self.region
+        visible = np.clip(edges - self._offset, 0, np.array([region.width, region.height] * 2, np.float32))
+        return self.letterbox.to_input(visible, region.width, region.height)
+
+    def to_image(self, edges: Edges) -> Edges:
+        """Turn boxes in pixels of the input, within the content, into boxes in pixels of the image."""
+        return self.letterbox.to_image(edges, self.region.width, self.region.height) + self._offset
+
+    @property
+    def _offset(self) -> NDArray[np.float32]:
+        return np.array([self.region.left, self.region.top] * 2, np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.bundle.format import ModelCard
-from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor, PreparedImage
+from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor, PreparedImage, prepare_image
 from tasks.bundle_export.frozen import decode_frozen
 from tasks.dataset.entries import ImageEntry
 
@@ -18,7 +18,7 @@ def prepared_batches(card: ModelCard, root: Path, entries: Sequence[ImageEntry])
         SourceChanged: when a file is gone, or its bytes are not those that the version was made with.
     """
     for start in range(0, len(entries), BATCH_SIZE):
-        yield [_prepare(card, root, entry) for entry in entries[start : start + BATCH_SIZE]]
+        yield [prepare_image(decode_frozen(root, entry), card.steps) for entry in entries[start : start + BATCH_SIZE]]
 
 
 def answer_both(
@@ -36,8 +36,3 @@ def answer_both(
         after += exported.predict_prepared(batch)
         report(len(before), len(entries))
     return before, after
-
-
-def _prepare(card: ModelCard, root: Path, entry: ImageEntry) -> PreparedImage:
-    image = decode_frozen(root, entry)
-    return PreparedImage(card.steps[0].apply(image), image.shape[1], image.shape[0])

@@ -72,9 +72,38 @@ def stretch(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
 
 
+def adjust(card: dict[str, Any], image: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Crop, denoise and so on, as the card says; returns the image, and where its upper left corner was."""
+    corner = [0, 0]
+    for step in card["steps"][:-2]:
+        if step["name"] == "crop":
+            (left, right), (top, bottom) = (
+                kept(step[start], step[extent], pixels)
+                for start, extent, pixels in (("left", "width", image.shape[1]), ("top", "height", image.shape[0]))
+            )
+            image, corner = image[top:bottom, left:right], [corner[0] + left, corner[1] + top]
+        elif step["name"] == "denoise":
+            image = np.asarray(cv2.medianBlur(image, step["diameter"]))
+        elif step["name"] == "clahe":
+            lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+            lab[..., 0] = cv2.createCLAHE(step["clip_limit"], (step["tiles"], step["tiles"])).apply(lab[..., 0])
+            image = np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB))
+        elif step["name"] == "grey":
+            image = np.repeat(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[:, :, None], 3, axis=2)
+        else:
+            raise SystemExit(f"this script does not know the step {step['name']!r} of model.json")
+    return image, corner
+
+
+def kept(start: float, extent: float, pixels: int) -> tuple[int, int]:
+    """Return the first pixel that a crop keeps, and the one behind the last."""
+    first = min(round(start * pixels), pixels - 1)
+    return first, min(pixels, max(first + 1, round((start + extent) * pixels)))
+
+
 def normalise(card: dict[str, Any], framed: np.ndarray) -> np.ndarray:
     """Return 1 x 3 x height x width, single precision."""
-    step = card["steps"][1]
+    step = card["steps"][-1]
     mean, deviation = (np.asarray(step[name], np.float32) for name in ("mean", "standard_deviation"))
     scaled = framed * (1 / (255 * deviation)) - mean / deviation
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)
@@ -82,8 +111,8 @@ def normalise(card: dict[str, Any], framed: np.ndarray) -> np.ndarray:
 
 def classify(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray) -> dict[str, Any]:
     """Return every label's confidence, the surest first, and the labels given."""
-    step = card["steps"][0]
-    batch = normalise(card, stretch(image, step["width"], step["height"]))
+    step = card["steps"][-2]
+    batch = normalise(card, stretch(adjust(card, image)[0], step["width"], step["height"]))
     features = list(networks["backbone"](batch).values())[-1]
     probabilities = list(networks["head"](features).values())[-1][0]
     found = sorted(zip(card["labels"], probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
@@ -93,13 +122,14 @@ def classify(card: dict[str, Any], networks: dict[str, Network], image: np.ndarr
 
 def detect(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray) -> dict[str, Any]:
     """Return the boxes, the surest first."""
-    (height, width), size = image.shape[:2], card["steps"][0]["size"]
+    image, corner = adjust(card, image)
+    (height, width), size = image.shape[:2], card["steps"][-2]["size"]
     content = [max(1, round(side * (size / max(width, height)))) for side in (width, height)]
     framed = np.full((size, size, 3), PADDING_COLOUR, np.uint8)
     framed[: content[1], : content[0]] = stretch(image, *content)
     outputs = {name: values[0] for name, values in networks["detector"](normalise(card, framed)).items()}
     edges, scores, labels = decode(outputs, card["decoding"], size, content)
-    edges = np.minimum(edges * ([width / content[0], height / content[1]] * 2), (width, height) * 2)
+    edges = np.minimum(edges * ([width / content[0], height / content[1]] * 2), (width, height) * 2) + corner * 2
     boxes = []
     for place, members in suppress(edges, scores, labels, card["decoding"]).items():
         merged = merge(edges[members], scores[members], card["decoding"])

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from tasks.bundle.format import ModelCard, Network, Role, file_sha256, write_model_card
 from tasks.bundle.predictor import Predictor
-from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.errors import TrainingError
 from tasks.train.backbone import BACKBONE_FILE
 from tasks.train.heads import Probabilities
@@ -30,7 +30,7 @@ def build_bundle(
     pipeline: Pipeline,
     labels: Sequence[str],
     thresholds: Mapping[str, float],
-    steps: tuple[Resize, Normalise],
+    steps: ClassifierSteps,
     dataset_digest: str,
     provenance: Mapping[str, str | int | float | bool],
 ) -> str:

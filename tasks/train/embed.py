@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tasks.bundle.format import file_sha256
 from tasks.bundle.predictor import BATCH_SIZE, OnnxNetwork
-from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.bundle.preprocessing import ClassifierSteps, frame
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.stores.content import ContentStore, StageKey, digest_of
@@ -34,7 +34,7 @@ class EmbeddingCache:
     `computed` counts the images embedded by this object; rows found in the store do not count.
     """
 
-    def __init__(self, store: ContentStore, backbone: Path, steps: tuple[Resize, Normalise]) -> None:
+    def __init__(self, store: ContentStore, backbone: Path, steps: ClassifierSteps) -> None:
         self._store, self._backbone, self._steps = store, backbone, steps
         shape = [file_sha256(backbone), [step.model_dump(mode="json") for step in steps]]
         self._stage = f"embedding-{digest_of(shape)[:16]}"
@@ -74,13 +74,12 @@ class EmbeddingCache:
             yield shard, self._embed(network, root, shard)
 
     def _embed(self, network: OnnxNetwork, root: Path, shard: Sequence[ImageEntry]) -> Features:
-        resize, normalise = self._steps
         # Decoding goes on in threads while the network runs: both release the interpreter's lock.
         with ThreadPoolExecutor(_DECODERS) as pool:
-            images = pool.map(lambda entry: resize.apply(decode_rgb(read_image_bytes(root, entry))), shard)
+            images = pool.map(lambda entry: frame(decode_rgb(read_image_bytes(root, entry)), self._steps), shard)
             features = []
             while batch := list(islice(images, BATCH_SIZE)):
-                features.append(network.run(normalise.apply_to_batch(np.stack(batch))))
+                features.append(network.run(self._steps[-1].apply_to_batch(np.stack(batch))))
         return np.concatenate(features)
 
     def _keep(self, shard: Sequence[ImageEntry], features: Features) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.backbone import BACKBONE_NAME
@@ -51,7 +51,7 @@ class Lesson:
     root: Path
     train: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
-    steps: tuple[Resize, Normalise]
+    steps: ClassifierSteps
     seed: int
     folds: int
 
@@ -88,7 +88,7 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, p
     expected = head.probabilities(features[: len(sample)])
     return TrainedModel(
         bundle_digest=digest,
-        input_size=lesson.steps[0].width,
+        input_size=lesson.steps[-2].width,
         seed=lesson.seed,
         chosen={"strength": head.strength},
         cross_validated=estimate,

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.config import TrainConfig
+from flows.config import PreprocessingConfig, TrainConfig
 from tasks import engine
-from tasks.bundle.preprocessing import detection_steps, standard_steps
+from tasks.bundle.adjustments import Adjustment, Clahe, Crop, Denoise, Grey
+from tasks.bundle.preprocessing import Steps, detection_steps, standard_steps
 from tasks.errors import KeeneyeError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
@@ -46,7 +47,7 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
     require_single_labels(manifest.images_with_several_labels)
     require_learnable(manifest.labels, manifest.images)
     training, folds = config.training, config.evaluation.folds or CLASSIFIER_FOLDS
-    steps = standard_steps(training.input_size)
+    steps = standard_steps(training.input_size, _adjustments(training.preprocessing))
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
@@ -82,14 +83,14 @@ def _train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tupl
     require_detectable(manifest.labels, manifest.boxes, manifest.totals)
     training = config.training
     earlier = find_earlier(home, training.weights)
-    steps = detection_steps(training.input_size)
+    steps = detection_steps(training.input_size, _adjustments(training.preprocessing))
     key = StageKey(
         stage="train",
         version=STAGE_VERSION,
         inputs={**_inputs(manifest), "weights": earlier.bundle_digest if earlier else WEIGHTS_SHA256_PREFIX},
         config={
             "task": config.task,
-            "training": training.model_dump(exclude={"device"}),
+            "training": training.model_dump(exclude={"device", "preprocessing"}),
             **_shape(steps, config.evaluation.folds or 0),
         },
         libraries=DETECTOR_LIBRARIES,
@@ -133,7 +134,7 @@ def _detector_lesson(
         root=Path(manifest.roots["train"]),
         train=list(read_manifest(manifest.manifest_path("train"))),
         validation=list(read_manifest(manifest.manifest_path("validation"))),
-        steps=detection_steps(training.input_size),
+        steps=detection_steps(training.input_size, _adjustments(training.preprocessing)),
         architecture=Architecture(
             # Weights that know nothing yet must learn, all of them.
             options.backbone,
@@ -158,7 +159,17 @@ def _inputs(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _shape(steps: tuple[Any, ...], folds: int) -> dict[str, Any]:
+def _adjustments(wanted: PreprocessingConfig) -> tuple[Adjustment, ...]:
+    crop = Crop(**wanted.crop.model_dump())
+    return (
+        *([crop] if crop != Crop() else []),
+        *([Denoise(diameter=wanted.denoise)] if wanted.denoise else []),
+        *([Clahe(clip_limit=wanted.clahe)] if wanted.clahe else []),
+        *([Grey()] if wanted.grey else []),
+    )
+
+
+def _shape(steps: Steps, folds: int) -> dict[str, Any]:
     return {"folds": folds, "steps": [step.model_dump(mode="json") for step in steps]}
 
 

@@ -152,9 +152,32 @@ def test_defaults_said_aloud_are_no_idle_fields(task):
     assert TrainConfig(**said) == TrainConfig(task=task)
 
 
+@pytest.mark.parametrize(
+    "preprocessing",
+    [
+        {"crop": {"left": 0.5, "width": 0.6}},
+        {"crop": {"top": 0.2, "height": 0.81}},
+        {"crop": {"width": 0.0}},
+        {"crop": {"left": 1.0}},
+        {"denoise": 4},
+        {"clahe": -1.0},
+        {"clahe": 41.0},
+        {"sharpen": True},
+    ],
+    ids=str,
+)
+def test_senseless_preprocessing_is_refused(preprocessing):
+    with pytest.raises(ValidationError):
+        TrainConfig(training={"preprocessing": preprocessing})
+
+
 @pytest.mark.parametrize("task", ["classification", "detection"])
 def test_fields_of_both_tasks_are_taken_by_both(task):
-    groups = {"training": {"input_size": 64, "seed": 3}, "evaluation": {"folds": 3}, "gate": {"min_label_recall": 0.1}}
+    groups = {
+        "training": {"input_size": 64, "seed": 3, "preprocessing": {"crop": {"left": 0.1, "width": 0.9}}},
+        "evaluation": {"folds": 3},
+        "gate": {"min_label_recall": 0.1},
+    }
     assert TrainConfig(task=task, **groups).evaluation.folds == 3
 
 

@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from tasks.bundle.detection import MIN_SIDE_PIXELS
 from tasks.bundle.format import BoxDecoding, ModelCard, Network, WeightsFile, file_sha256, write_model_card
 from tasks.bundle.predictor import Predictor
-from tasks.bundle.preprocessing import Letterbox, Normalise, prepare_batch
+from tasks.bundle.preprocessing import DetectorSteps, Placement, prepare_batch
 from tasks.errors import TrainingError
 from tasks.metrics.matching import edge_difference, pair_same_boxes
 from tasks.train.detector.network import OUTPUT_NAMES, Graph
@@ -34,14 +34,14 @@ def write_bundle(
     *,
     labels: Sequence[str],
     thresholds: Mapping[str, float],
-    steps: tuple[Letterbox, Normalise],
+    steps: DetectorSteps,
     decoding: BoxDecoding,
     dataset_digest: str,
     provenance: Mapping[str, str | int | float | bool],
 ) -> str:
     """Write a detector's bundle into an empty folder; returns its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    _export(folder / DETECTOR_FILE, network, steps[0].size)
+    _export(folder / DETECTOR_FILE, network, steps[-2].size)
     save_weights(network, folder / WEIGHTS_FILE)
     card = ModelCard(
         task="detection",
@@ -62,7 +62,7 @@ def require_parity(
     network: FCOS,
     images: Sequence[RgbImage],
     labels: Sequence[str],
-    steps: tuple[Letterbox, Normalise],
+    steps: DetectorSteps,
     decoding: BoxDecoding,
 ) -> tuple[float, float]:
     """Compare the bundle's boxes with those of the network and torchvision's own decoding.
@@ -89,7 +89,8 @@ def require_parity(
         expected = _torchvision_boxes(network, image, labels, steps, plain)
         pairs, unpaired = pair_same_boxes(answer.boxes, expected, MAX_SCORE_DIFFERENCE)
         _require_all(unpaired, decoding.score_floor)
-        scale = steps[0].size / max(image.shape[:2])
+        region = Placement.of(steps, image.shape[1], image.shape[0]).region
+        scale = steps[-2].size / max(region.width, region.height)
         for box, other in pairs:
             scores = max(scores, abs(box.confidence - other.confidence))
             pixels = max(pixels, scale * edge_difference(box, other))
@@ -115,12 +116,12 @@ def _torchvision_boxes(
     network: FCOS,
     image: RgbImage,
     labels: Sequence[str],
-    steps: tuple[Letterbox, Normalise],
+    steps: DetectorSteps,
     decoding: BoxDecoding,
 ) -> list[DetectedBox]:
-    letterbox = steps[0]
-    height, width = image.shape[:2]
-    content_width, content_height = letterbox.content_size(width, height)
+    placement = Placement.of(steps, image.shape[1], image.shape[0])
+    input_size = placement.letterbox.size
+    content_width, content_height = placement.content_size
     batch = torch.from_numpy(prepare_batch([image], steps))
     network.score_thresh, network.nms_thresh = decoding.score_floor, decoding.nms_iou
     network.topk_candidates = decoding.candidates_per_level
@@ -128,7 +129,7 @@ def _torchvision_boxes(
     network.detections_per_img = decoding.candidates_per_level * len(decoding.strides)
     with torch.inference_mode():
         maps = list(network.backbone(batch).values())
-        anchors = network.anchor_generator(ImageList(batch, [(letterbox.size, letterbox.size)]), maps)[0]
+        anchors = network.anchor_generator(ImageList(batch, [(input_size, input_size)]), maps)[0]
         places = [one.shape[-2] * one.shape[-1] for one in maps]
         outputs = {name: list(value.split(places, dim=1)) for name, value in network.head(maps).items()}
         found = network.postprocess_detections(
@@ -136,7 +137,7 @@ def _torchvision_boxes(
         )[0]
     sides = found["boxes"][:, 2:] - found["boxes"][:, :2]
     told = torch.nonzero((sides >= MIN_SIDE_PIXELS).all(dim=1))[: decoding.max_boxes, 0]
-    edges = letterbox.to_image(found["boxes"][told].numpy(), width, height).tolist()
+    edges = placement.to_image(found["boxes"][told].numpy()).tolist()
     return [
         DetectedBox(labels[label], left, top, right - left, bottom - top, score, is_given=False)
         for (left, top, right, bottom), label, score in zip(

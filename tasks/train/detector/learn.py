@@ -10,10 +10,10 @@ import torch
 from torchvision.models.detection import FCOS
 
 from tasks.bundle.format import BoxDecoding
-from tasks.bundle.preprocessing import Letterbox, Normalise
+from tasks.bundle.preprocessing import DetectorSteps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
-from tasks.errors import TrainingError
+from tasks.errors import DataError, TrainingError
 from tasks.metrics.detection import CrossValidatedDetection, measure_detections
 from tasks.metrics.matching import rank_boxes
 from tasks.train.detector.export import require_parity, write_bundle
@@ -66,7 +66,7 @@ class DetectorLesson:
     root: Path
     train: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
-    steps: tuple[Letterbox, Normalise]
+    steps: DetectorSteps
     architecture: Architecture
     weights: str | Earlier
     schedule: Schedule
@@ -100,9 +100,7 @@ def learn_detector(
         fold_places(lesson.images, lesson.folds, lesson.seed)
     work.mkdir(parents=True, exist_ok=True)
     with progress("prepare images", "images") as report:
-        samples = prepare_samples(
-            work / "samples.npy", lesson.root, lesson.images, lesson.labels, lesson.steps[0], report
-        )
+        samples = prepare_samples(work / "samples.npy", lesson.root, lesson.images, lesson.labels, lesson.steps, report)
     train = samples.take(range(len(lesson.train)))
     validation = samples.take(range(len(lesson.train), len(samples)))
     # Of all other users of torch in this process, none shall notice.
@@ -133,12 +131,19 @@ def learn_detector(
     )
     return TrainedModel(
         bundle_digest=digest,
-        input_size=lesson.steps[0].size,
+        input_size=lesson.steps[-2].size,
         seed=lesson.seed,
         chosen=chosen | {"parity_pixels": pixels},
         cross_validated=estimate,
         parity_difference=scores,
     )
+
+
+def _require_visible_boxes(train: Samples) -> None:
+    if not any(len(boxes) for boxes in train.boxes):
+        raise DataError(
+            "no box of the training images lies within training.preprocessing.crop; choose a larger part of the image"
+        )
 
 
 def _fit(
@@ -150,6 +155,7 @@ def _fit(
     tell: Callable[[Row], None] = lambda row: None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Fitted, dict[str, str]]:
+    _require_visible_boxes(train)
     torch.manual_seed(lesson.seed)
     network, reused = _first_network(lesson)
 
@@ -163,7 +169,7 @@ def _fit(
     fitted = fit(
         network,
         train,
-        lesson.steps[1],
+        lesson.steps[-1],
         lesson.schedule,
         checkpoint,
         validate if has_validation else None,
@@ -177,7 +183,7 @@ def _fit(
 def _export_frozen(lesson: DetectorLesson, path: Path) -> Frozen | None:
     torch.manual_seed(lesson.seed)
     network, _ = _first_network(lesson)
-    return export_frozen(network, lesson.steps[0].size, path, lesson.schedule.device)
+    return export_frozen(network, lesson.steps[-2].size, path, lesson.schedule.device)
 
 
 def _first_network(lesson: DetectorLesson) -> tuple[FCOS, dict[str, str]]:

@@ -9,7 +9,7 @@ from torchvision.models.detection import FCOS
 
 from tasks.bundle.detection import find_boxes
 from tasks.bundle.format import BoxDecoding
-from tasks.bundle.preprocessing import Letterbox, Normalise
+from tasks.bundle.preprocessing import DetectorSteps, Normalise, Placement
 from tasks.train.detector.network import OUTPUT_NAMES, Frozen, Graph
 from tasks.train.detector.samples import Samples
 from tasks.vision.boxes import DetectedBox
@@ -23,7 +23,7 @@ def detect(
     network: FCOS,
     samples: Samples,
     labels: Sequence[str],
-    steps: tuple[Letterbox, Normalise],
+    steps: DetectorSteps,
     decoding: BoxDecoding,
     frozen: Frozen | None = None,
 ) -> Detections:
@@ -31,13 +31,13 @@ def detect(
 
     `frozen` runs the stages that keep their weights; None runs them as the rest.
     """
-    letterbox, normalise = steps
     detections = []
     for outputs, (width, height) in zip(
-        _outputs(network, samples, normalise, frozen), samples.image_sizes, strict=True
+        _outputs(network, samples, steps[-1], frozen), samples.image_sizes, strict=True
     ):
-        found = find_boxes(outputs, decoding, letterbox.size, letterbox.content_size(width, height))
-        edges = letterbox.to_image(found.edges, width, height).tolist()
+        placement = Placement.of(steps, width, height)
+        found = find_boxes(outputs, decoding, placement.letterbox.size, placement.content_size)
+        edges = placement.to_image(found.edges).tolist()
         detections.append(
             [
                 DetectedBox(labels[label], left, top, right - left, bottom - top, score, is_given=False)

@@ -1,7 +1,7 @@
 """Images and boxes as the network takes them: letterboxed once, kept on disk, read by the batch."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.bundle.preprocessing import Edges, Letterbox
+from tasks.bundle.preprocessing import DetectorSteps, Edges, Placement, frame
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.vision.boxes import BoundingBox
@@ -26,7 +26,7 @@ class Samples:
 
     Attributes:
         stored: M x S x S x 3, 8 bits, RGB; mapped from disk, so that a set larger than the memory can be learned.
-        boxes: per image B x 4 (left, top, right, bottom in input pixels).
+        boxes: per image B x 4 (left, top, right, bottom in input pixels): the parts that a crop leaves.
         labels: per image B label columns.
         truths: per image its true boxes, in pixels of the image itself.
         image_sizes: per image its own width and height (pixels).
@@ -71,7 +71,7 @@ def prepare_samples(
     root: Path,
     entries: Sequence[ImageEntry],
     labels: Sequence[str],
-    letterbox: Letterbox,
+    steps: DetectorSteps,
     report: Callable[[int, int], None],
 ) -> Samples:
     """Letterbox images into one file that is mapped into memory.
@@ -81,14 +81,15 @@ def prepare_samples(
         root: folder to which references are relative.
         entries: images whose boxes are known.
         labels: label names by column.
-        letterbox: to the network's input.
+        steps: to the network's input.
         report: called with the images done and their number.
 
     Raises:
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     columns = {label: column for column, label in enumerate(labels)}
-    shape = (len(entries), letterbox.size, letterbox.size, 3)
+    input_size = steps[-2].size
+    shape = (len(entries), input_size, input_size, 3)
     if not entries:
         return Samples(np.zeros(shape, np.uint8), (), (), (), ())
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -96,19 +97,26 @@ def prepare_samples(
         # On a full disk, writing to a mapped file that has holes would end the process without a word.
         os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     with ThreadPoolExecutor(DECODERS) as pool:
-        images = pool.map(lambda entry: letterbox.apply(decode_rgb(read_image_bytes(root, entry))), entries)
+        images = pool.map(lambda entry: frame(decode_rgb(read_image_bytes(root, entry)), steps), entries)
         for done, image in enumerate(images, start=1):
             pixels[done - 1] = image
             report(done, len(entries))
+    visible = [_visible_boxes(entry, steps, columns) for entry in entries]
     return Samples(
         pixels,
-        tuple(_boxes(entry, letterbox) for entry in entries),
-        tuple(np.array([columns[box.label] for box in entry.truth.boxes or ()], np.int64) for entry in entries),
+        tuple(edges for edges, _ in visible),
+        tuple(box_labels for _, box_labels in visible),
         tuple(entry.truth.boxes or () for entry in entries),
         tuple((entry.width, entry.height) for entry in entries),
     )
 
 
-def _boxes(entry: ImageEntry, letterbox: Letterbox) -> Edges:
-    edges = [[box.left, box.top, box.right, box.bottom] for box in entry.truth.boxes or ()]
-    return letterbox.to_input(np.array(edges, np.float32).reshape(-1, 4), entry.width, entry.height)
+def _visible_boxes(
+    entry: ImageEntry, steps: DetectorSteps, columns: Mapping[str, int]
+) -> tuple[Edges, NDArray[np.int64]]:
+    """Return the parts of the true boxes that a crop leaves, in pixels of the input, and their label columns."""
+    boxes = entry.truth.boxes or ()
+    edges = np.array([[box.left, box.top, box.right, box.bottom] for box in boxes], np.float32).reshape(-1, 4)
+    within = Placement.of(steps, entry.width, entry.height).to_input(edges)
+    is_visible = (within[:, 2:] > within[:, :2]).all(axis=1)
+    return within[is_visible], np.array([columns[box.label] for box in boxes], np.int64)[is_visible]

@@ -1,6 +1,7 @@
 """A detector bundle from its folder to boxes in pixels of the image."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 
+from tasks.bundle.adjustments import Crop
 from tasks.bundle.format import BoxDecoding, Network, file_sha256
 from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor
 from tasks.bundle.preprocessing import Letterbox, detection_steps
@@ -52,6 +54,15 @@ def test_boxes_are_told_in_pixels_of_the_image(seen: Outputs, tmp_path: Path) ->
     assert list(prediction.confidences) == ["dent", "cut", "hole"]
     assert prediction.labels == ("dent",)
     assert prediction.top_label == "dent"
+
+
+def test_boxes_of_a_cropped_image_are_told_in_pixels_of_the_whole(seen: Outputs, tmp_path: Path) -> None:
+    steps = detection_steps(64, [Crop(left=0.25, top=0.5, width=0.5, height=0.25)])
+    whole = Predictor.open(write_detector(tmp_path, seen)).predict([_grey(160, 80)])[0]
+    cropped = Predictor.open(write_detector(tmp_path, seen, steps=steps)).predict([_grey(320, 320)])[0]
+    moved = [replace(box, left=box.left + 80, top=box.top + 160) for box in whole.boxes]
+    assert list(cropped.boxes) == moved
+    assert cropped.confidences == whole.confidences
 
 
 def test_image_without_boxes_has_no_confidence(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.bundle import format as bundle_format
+from tasks.bundle.adjustments import Clahe, Crop, Denoise, Grey
 from tasks.bundle.format import (
     MODEL_FILE,
     ModelCard,
@@ -121,6 +122,17 @@ def test_bytes_of_a_classifiers_card_stay_as_they_are(tmp_path: Path) -> None:
     assert ModelCard.model_validate_json(CLASSIFIER_JSON) == card
 
 
+def test_adjustments_come_first_in_the_card(tmp_path: Path) -> None:
+    card = ModelCard.model_validate_json(CLASSIFIER_JSON)
+    adjustments = [Crop(left=0.25, width=0.5), Denoise(), Clahe(), Grey()]
+    steps = standard_steps(224, adjustments)
+    write_model_card(tmp_path, card.model_copy(update={"steps": steps}))
+    content = json.loads((tmp_path / MODEL_FILE).read_text(encoding="utf-8"))
+    assert [step["name"] for step in content["steps"]] == ["crop", "denoise", "clahe", "grey", "resize", "normalise"]
+    assert content["steps"][4:] == json.loads(CLASSIFIER_JSON)["steps"]
+    assert ModelCard.model_validate(content).steps == steps
+
+
 def test_trained_bundle_holds_only_what_the_card_names(bundle: Path, trained: Made) -> None:
     card = read_model_card(bundle, expected_digest=trained.model.bundle_digest)
     assert {path.name for path in bundle.iterdir()} == {MODEL_FILE, *(net.file for net in card.networks.values())}
@@ -190,6 +202,9 @@ def test_oversized_file_is_refused(limit: str, bundle: Path, monkeypatch: pytest
         read_model_card(bundle)
 
 
+GREY = {"name": "grey", "version": 1}
+
+
 def _first_network(content: Content) -> Content:
     networks: Content = content["networks"]
     return networks.get("head") or networks["detector"]
@@ -218,6 +233,14 @@ EDITS: dict[str, Callable[[Content], object]] = {
     "step missing": lambda c: c["steps"].pop(),
     "step twice": lambda c: c["steps"].append(c["steps"][0]),
     "step of a later version": lambda c: c["steps"][0].update(version=2),
+    "adjustment behind the framing": lambda c: c["steps"].insert(1, {"name": "grey", "version": 1}),
+    "adjustment twice": lambda c: c.update(steps=[GREY, GREY, *c["steps"]]),
+    "adjustment of a later version": lambda c: c["steps"].insert(0, {**GREY, "version": 2}),
+    "unknown adjustment": lambda c: c["steps"].insert(0, {**GREY, "name": "invert"}),
+    "crop beyond the image": lambda c: c["steps"].insert(0, {"name": "crop", "left": 0.5, "width": 0.6}),
+    "crop to nothing": lambda c: c["steps"].insert(0, {"name": "crop", "width": 0.0}),
+    "even median": lambda c: c["steps"].insert(0, {"name": "denoise", "diameter": 4}),
+    "thousand tiles": lambda c: c["steps"].insert(0, {"name": "clahe", "tiles": 1000}),
     "size 0": lambda c: c["steps"][0].update(width=0),
     "size too large": lambda c: c["steps"][0].update(width=10**6),
     "deviation 0": lambda c: c["steps"][1].update(standard_deviation=[0.0, 0.2, 0.2]),

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from tasks.bundle.adjustments import Crop, Grey
 from tasks.bundle.format import read_model_card, write_model_card
 from tasks.bundle.predictor import BATCH_SIZE, OnnxNetwork, Prediction, Predictor
 from tasks.errors import BundleError
@@ -44,6 +45,17 @@ def test_prepared_image_is_small_and_answers_alike(predictor: Predictor) -> None
     assert (prepared.width, prepared.height) == (900, 900)
     assert predictor.predict_prepared([prepared]) == predictor.predict([large])
     assert predictor.predict_prepared([]) == []
+
+
+def test_adjustments_are_made_before_the_framing(trained: Made, predictor: Predictor, tmp_path: Path) -> None:
+    bundle = shutil.copytree(trained.model.bundle_path, tmp_path / "bundle")
+    card = read_model_card(bundle)
+    crop = Crop(left=0.5, top=0.25, width=0.5, height=0.5)
+    write_model_card(bundle, card.model_copy(update={"steps": (crop, Grey(), *card.steps)}))
+    image = paint_shape("ring", 80)
+    part = Grey().apply(image[20:60, 40:])
+    assert Predictor.open(bundle).predict([image]) == predictor.predict([part])
+    assert predictor.predict([image]) != predictor.predict([part])
 
 
 def test_confidences_are_sorted_probabilities_of_all_labels(predictor: Predictor, images: list[RgbImage]) -> None:

@@ -5,12 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tasks.bundle.adjustments import Crop, Grey
 from tasks.bundle.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STANDARD_DEVIATION,
     PADDING_COLOUR,
     Letterbox,
     Normalise,
+    Placement,
     Resize,
     detection_steps,
     prepare_batch,
@@ -131,6 +133,27 @@ def test_box_comes_back_from_the_input(width: int, height: int, size: int, share
     assert letterbox.to_image(np.array([[0, 0, *content]], np.float32), width, height).tolist() == [
         [0, 0, width, height]
     ]
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.lists(st.floats(0, 0.9), min_size=2, max_size=2),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+@settings(max_examples=50, deadline=None)
+def test_visible_part_of_a_box_comes_back(width: int, height: int, corner: list[float], shares: list[float]) -> None:
+    crop = Crop(left=corner[0], top=corner[1], width=1 - corner[0], height=1 - corner[1])
+    placement = Placement.of(detection_steps(64, [Grey(), crop]), width, height)
+    region = placement.region
+    assert region == crop.region(width, height)
+    box = np.array([np.array(shares) * (width, height, width, height)], np.float32)
+    lowest, highest = (region.left, region.top) * 2, (region.left + region.width, region.top + region.height) * 2
+    back = placement.to_image(placement.to_input(box))
+    np.testing.assert_allclose(back, np.clip(box, lowest, highest), rtol=1e-5, atol=1e-3)
+    assert (back <= highest).all()
+    content = np.array([[0, 0, *placement.content_size]], np.float32)
+    assert placement.to_image(content)[0].tolist() == [*lowest[:2], *highest[:2]]
 
 
 def test_mapped_box_covers_the_same_pixels() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 
@@ -10,13 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.bundle.format import BoxDecoding
+from tasks.bundle.adjustments import Clahe, Crop, Denoise, Grey
+from tasks.bundle.format import BoxDecoding, read_model_card, write_model_card
 from tasks.bundle.predictor import Predictor
+from tasks.bundle.preprocessing import detection_steps
 from tasks.bundle_export.formats import EXAMPLE
 from tasks.bundle_export.openvino_bundle import convert_bundle
 from tasks.vision.images import decode_rgb
 from tests.tasks.bundle_export.conftest import LABELS
-from tests.tasks.bundle_export.conv_detector import STRIDES, write_conv_detector
+from tests.tasks.bundle_export.conv_detector import SIDE, STRIDES, write_conv_detector
+
+ADJUSTMENTS = (Crop(left=0.2, top=0.1, width=0.6, height=0.7), Denoise(diameter=5), Clahe(tiles=4), Grey())
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +38,25 @@ def photos(pictures, tmp_path_factory):
     return [*paths, folder / "turned.jpg", folder / "clear.png"]
 
 
-@pytest.fixture(scope="module", params=["classifier", "detector", "detector that merges"])
+@pytest.fixture(
+    scope="module",
+    params=["classifier", "adjusted classifier", "detector", "detector that merges", "adjusted detector"],
+)
 def bundle(request, tmp_path_factory):
     if request.param == "classifier":
         return request.getfixturevalue("exportable").model.bundle_path
     if request.param == "detector":
         return request.getfixturevalue("detector")
+    if request.param == "adjusted classifier":
+        bundle = shutil.copytree(
+            request.getfixturevalue("exportable").model.bundle_path, tmp_path_factory.mktemp("adjusted") / "bundle"
+        )
+        card = read_model_card(bundle)
+        write_model_card(bundle, card.model_copy(update={"steps": (*ADJUSTMENTS, *card.steps)}))
+        return bundle
+    if request.param == "adjusted detector":
+        folder = tmp_path_factory.mktemp("adjusted") / "bundle"
+        return write_conv_detector(folder, LABELS, steps=detection_steps(SIDE, ADJUSTMENTS))
     decoding = BoxDecoding(strides=STRIDES, centreness_weight=0.25, nms_iou=0.3, merge_power=2.0, max_boxes=9)
     return write_conv_detector(tmp_path_factory.mktemp("merging") / "bundle", LABELS, decoding=decoding)
 

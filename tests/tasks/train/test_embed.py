@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tasks.bundle.adjustments import Crop, Grey
 from tasks.bundle.predictor import OnnxNetwork
-from tasks.bundle.preprocessing import Normalise, prepare_batch, standard_steps
+from tasks.bundle.preprocessing import ClassifierSteps, Normalise, prepare_batch, standard_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import SourceChanged
@@ -18,6 +19,7 @@ from tests.makers import SHAPES, paint_shape, png_bytes
 from tests.tasks.conftest import INPUT_SIZE
 
 STEPS = standard_steps(INPUT_SIZE)
+ADJUSTED = standard_steps(INPUT_SIZE, [Crop(left=0.25, width=0.5), Grey()])
 
 
 @pytest.fixture
@@ -32,11 +34,12 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_rows_are_those_of_the_network(store: ContentStore, backbone: Path, root: Path) -> None:
+@pytest.mark.parametrize("steps", [STEPS, ADJUSTED], ids=["plain", "adjusted"])
+def test_rows_are_those_of_the_network(steps: ClassifierSteps, store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(20))
-    found = EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore)
+    found = EmbeddingCache(store, backbone, steps).features(root, entries, _ignore)
     pictures = [decode_rgb((root / entry.source_ref).read_bytes()) for entry in entries]
-    direct = OnnxNetwork(backbone.read_bytes()).run(prepare_batch(pictures, STEPS))
+    direct = OnnxNetwork(backbone.read_bytes()).run(prepare_batch(pictures, steps))
     np.testing.assert_allclose(found, direct, atol=1e-4)
 
 
@@ -83,7 +86,7 @@ def test_known_images_are_not_read_again(store: ContentStore, backbone: Path, ro
     np.testing.assert_array_equal(EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore), rows)
 
 
-@pytest.mark.parametrize("other", ["mean", "backbone"])
+@pytest.mark.parametrize("other", ["mean", "adjustment", "backbone"])
 def test_other_preprocessing_or_backbone_shares_no_rows(
     other: str, store: ContentStore, backbone: Path, root: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +95,8 @@ def test_other_preprocessing_or_backbone_shares_no_rows(
     steps, network = STEPS, backbone
     if other == "mean":
         steps = (STEPS[0], Normalise(mean=(0.0, 0.0, 0.0)))
+    elif other == "adjustment":
+        steps = ADJUSTED
     else:
         # A field of the format that readers pass over: another file, the same network.
         network = tmp_path / "backbone.onnx"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchvision.models.detection import FCOS
 
-from tasks.bundle.preprocessing import detection_steps
+from tasks.bundle.preprocessing import DetectorSteps, detection_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.train.detector.fit import Schedule
@@ -55,10 +55,12 @@ def some_boxes(count: int, seed: int = 0, label: str = LABEL) -> list[list[Bound
     ]
 
 
-def samples_of(folder: Path, entries: Sequence[ImageEntry], labels: Sequence[str] = (LABEL,)) -> Samples:
-    """Letterbox entries that were painted in the folder."""
+def samples_of(
+    folder: Path, entries: Sequence[ImageEntry], labels: Sequence[str] = (LABEL,), steps: DetectorSteps = STEPS
+) -> Samples:
+    """Frame entries that were painted in the folder."""
     first = entries[0].source_ref if entries else "none"
-    return prepare_samples(folder / f"{first}.npy", folder, entries, labels, STEPS[0], ignore)
+    return prepare_samples(folder / f"{first}.npy", folder, entries, labels, steps, ignore)
 
 
 def first_network(labels: int = 1, frozen_stages: int = 3, seed: int = 0) -> FCOS:

@@ -7,10 +7,19 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.config import DataConfig, DetectorConfig, EvaluationConfig, MaskConfig, TrainConfig, TrainingConfig
+from flows.config import (
+    CropConfig,
+    DataConfig,
+    DetectorConfig,
+    EvaluationConfig,
+    MaskConfig,
+    PreprocessingConfig,
+    TrainConfig,
+    TrainingConfig,
+)
 from tasks.bundle.format import bundle_digest, read_model_card
 from tasks.bundle.predictor import Predictor
-from tasks.errors import RequestError
+from tasks.errors import DataError, RequestError
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
@@ -192,6 +201,12 @@ def test_own_version_is_learned_on_with_a_label_more(whole, tmp_path):
     assert set(later.cross_validated.per_label) == {"hole", "part"}
     assert "cross-validated mAP50" in later.estimate_in_words
     assert list(home.work_path.iterdir()) == []
+
+
+def test_crop_without_a_box_is_refused_before_learning(make_home, source):
+    preprocessing = PreprocessingConfig(crop=CropConfig(width=0.02, height=0.02))
+    with pytest.raises(DataError, match=r"training\.preprocessing\.crop"):
+        train(make_home(), source, request_of(preprocessing=preprocessing))
 
 
 @pytest.mark.parametrize(

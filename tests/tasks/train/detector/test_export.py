@@ -6,16 +6,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.bundle.format import read_model_card
+from tasks.bundle.adjustments import Crop, Grey
+from tasks.bundle.format import read_model_card, write_model_card
 from tasks.bundle.predictor import Predictor
+from tasks.bundle.preprocessing import detection_steps
 from tasks.errors import TrainingError
+from tasks.metrics.matching import edge_difference
 from tasks.train.detector.export import MAX_BOX_DIFFERENCE, MAX_SCORE_DIFFERENCE, require_parity, write_bundle
 from tasks.train.detector.learn import DECODING
+from tasks.train.detector.predict import detect
 from tasks.train.detector.weights import continue_from
+from tasks.vision.boxes import BoundingBox
 from tasks.vision.images import decode_rgb
 from tests.conftest import TRANSISTORS
 from tests.makers import paint_with_boxes
-from tests.tasks.train.detector.painted import STEPS, first_network
+from tests.tasks.train.detector.painted import INPUT_SIZE, SIDE, STEPS, first_network, paint_entries, samples_of
 
 LABELS = ("cut", "dent")
 
@@ -64,6 +69,26 @@ def test_bundle_finds_what_the_network_finds(exported):
     scores, pixels = parity(exported, images)
     assert scores <= 1e-5
     assert pixels <= 1e-3
+
+
+def test_part_of_an_image_is_searched_by_all_alike(exported, tmp_path):
+    steps = detection_steps(INPUT_SIZE, [Crop(left=0.25, top=0.5, width=0.5, height=0.5), Grey()])
+    copied = shutil.copytree(exported.folder, tmp_path / "bundle")
+    write_model_card(copied, read_model_card(copied).model_copy(update={"steps": steps}))
+    entries = paint_entries(tmp_path, [[BoundingBox("cut", 10, 12, 30, 24)]] * 2, width=120)
+    images = [decode_rgb((tmp_path / entry.source_ref).read_bytes()) for entry in entries]
+    scores, pixels = require_parity(copied, exported.network, images, LABELS, steps, DECODING)
+    assert scores <= 1e-5
+    assert pixels <= 1e-3
+    answers = [answer.boxes for answer in Predictor.open(copied).predict(images)]
+    found = detect(exported.network, samples_of(tmp_path, entries, LABELS, steps), LABELS, steps, DECODING)
+    for boxes, others in zip(answers, found, strict=True):
+        assert len(boxes) == len(others) > 3
+        for box, other in zip(boxes, others, strict=True):
+            assert box.left >= 30
+            assert box.right <= 90
+            assert box.top >= SIDE / 2
+            assert edge_difference(box, other) < 1e-2
 
 
 @pytest.mark.skipif(not TRANSISTORS.is_dir(), reason="the transistor photographs are not beside the project")

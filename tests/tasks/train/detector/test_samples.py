@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from tasks.bundle.adjustments import Crop
+from tasks.bundle.preprocessing import detection_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.errors import SourceChanged
 from tasks.train.detector.samples import prepare_samples
@@ -31,6 +33,22 @@ def test_boxes_lie_on_their_pixels(width, height, tmp_path):
     np.testing.assert_array_equal(samples.image(0).numpy(), samples.pixels()[0].transpose(2, 0, 1))
 
 
+def test_cropped_boxes_lie_on_what_is_left_of_their_pixels(tmp_path):
+    placed = [
+        BoundingBox("cut", 30, 40, 30, 20),
+        BoundingBox("hidden", 2, 2, 20, 10),
+        BoundingBox("whole", 60, 64, 9, 9),
+    ]
+    steps = detection_steps(INPUT_SIZE, [Crop(left=0.5, top=0.5, width=0.5, height=0.5)])
+    samples = samples_of(tmp_path, paint_entries(tmp_path, [placed]), ("cut", "hidden", "whole"), steps)
+    scale = INPUT_SIZE / 48
+    np.testing.assert_allclose(samples.boxes[0] / scale, [[0, 0, 12, 12], [12, 16, 21, 25]], atol=1e-4)
+    assert samples.labels[0].tolist() == [0, 2]
+    assert samples.truths == (tuple(placed),)
+    left, top, right, bottom = samples.boxes[0][0].astype(int)
+    assert (samples.pixels()[0, top:bottom, left:right].mean(axis=2) > 135).all()
+
+
 def test_labels_are_columns_and_negatives_have_none(tmp_path):
     boxes = [[BoundingBox("b", 1, 1, 20, 20), BoundingBox("a", 40, 40, 20, 20)], [], [BoundingBox("c", 5, 5, 9, 9)]]
     samples = samples_of(tmp_path, paint_entries(tmp_path, boxes), ("a", "b", "c"))
@@ -49,9 +67,9 @@ def test_pixels_are_mapped_from_disk_not_loaded(tmp_path):
 def test_order_and_progress(tmp_path):
     entries = paint_entries(tmp_path, some_boxes(5))
     told = []
-    samples = prepare_samples(tmp_path / "s.npy", tmp_path, entries, (LABEL,), STEPS[0], lambda *at: told.append(at))
+    samples = prepare_samples(tmp_path / "s.npy", tmp_path, entries, (LABEL,), STEPS, lambda *at: told.append(at))
     assert told == [(number, 5) for number in range(1, 6)]
-    turned = prepare_samples(tmp_path / "t.npy", tmp_path, entries[::-1], (LABEL,), STEPS[0], ignore)
+    turned = prepare_samples(tmp_path / "t.npy", tmp_path, entries[::-1], (LABEL,), STEPS, ignore)
     np.testing.assert_array_equal(turned.pixels()[::-1], samples.pixels())
 
 
