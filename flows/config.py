@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Task = Literal["classification", "detection"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
+Algorithm = Literal["logistic", "svm", "random_forest", "knn", "ensemble"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
 
 ModelAddress = Annotated[str, Field(pattern=r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$")]
@@ -302,6 +303,13 @@ class TrainingConfig(Group):
         description="Options of a detector.",
         json_schema_extra={"position": 6},
     )
+    algorithm: Algorithm = Field(
+        default="logistic",
+        description="The classifier on top of the features: `logistic` regression, `svm` (support vector machines), "
+        "`random_forest`, `knn` (nearest neighbours), or `ensemble`, the mean of the first three. Its options are "
+        "chosen by cross-validation.",
+        json_schema_extra={"position": 7},
+    )
 
 
 class EvaluationConfig(Group):
@@ -399,7 +407,7 @@ class TrainConfig(Group):
 
 _OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
     "classification": ("masks", "training.device", "training.weights", "training.detector", "gate.min_map_50"),
-    "detection": ("gate.min_macro_f1",),
+    "detection": ("training.algorithm", "gate.min_macro_f1"),
 }
 """Fields that a task would ignore: giving one a value is a mistake that is told."""
 

@@ -6,6 +6,7 @@ Each function returns a matplotlib figure.
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
@@ -25,6 +26,7 @@ from tasks.evaluate.shared_figures import (
     stroke,
 )
 from tasks.metrics.classification import (
+    CalibrationBin,
     ClassificationMetrics,
     Confidences,
     Truths,
@@ -45,7 +47,7 @@ def draw_figures(
             "per_label": per_label_figure(metrics),
             "precision_recall": precision_recall_figure(truths, confidences, labels),
             "roc": roc_figure(truths, confidences, labels),
-            "calibration": calibration_figure(truths, confidences),
+            "calibration": calibration_figure(truths, confidences, metrics),
         }
 
 
@@ -98,18 +100,28 @@ def roc_figure(truths: Truths, confidences: Confidences, labels: Sequence[str]) 
     return figure
 
 
-def calibration_figure(truths: Truths, confidences: Confidences) -> Figure:
+def calibration_figure(truths: Truths, confidences: Confidences, metrics: ClassificationMetrics) -> Figure:
     """Draw accuracy against confidence in ten bins; on the diagonal, a confidence is a probability."""
     figure, axes = curve_figure()
     axes.plot([0, 1], [0, 1], color=GRID, linestyle="--")
-    rows = calibration_bins(truths, confidences)
-    confidence, hit, count = (np.array(column) for column in zip(*rows, strict=True))
-    axes.plot(confidence, hit, color=ACCENT, zorder=2)
-    axes.scatter(confidence, hit, s=24 + 220 * count / count.max(), color=ACCENT, alpha=0.85, zorder=3)
-    for x, y, n in rows:
-        axes.annotate(str(n), (x, y), textcoords="offset points", xytext=(0, 10), ha="center", fontsize=8)
+    crossed = metrics.cross_validated
+    if crossed and crossed.calibration:
+        name = f"cross-validated images (error {crossed.calibration_error:.3f})"
+        _draw_reliability(axes, crossed.calibration, SECOND, name, above=False)
+    name = f"test images (error {metrics.calibration_error:.3f})"
+    _draw_reliability(axes, calibration_bins(truths, confidences), ACCENT, name, above=True)
     finish(axes, "confidence of the top label (marks: number of images)", "share that is right")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=9)
     return figure
+
+
+def _draw_reliability(axes: Axes, bins: Sequence[CalibrationBin], colour: str, name: str, *, above: bool) -> None:
+    confidence, hit, count = (np.array(column) for column in zip(*bins, strict=True))
+    axes.plot(confidence, hit, color=colour, zorder=2, label=name)
+    axes.scatter(confidence, hit, s=24 + 220 * count / count.max(), color=colour, alpha=0.85, zorder=3)
+    for x, y, n in bins:
+        offset = (0, 10) if above else (0, -18)
+        axes.annotate(str(n), (x, y), textcoords="offset points", xytext=offset, ha="center", fontsize=8, color=colour)
 
 
 def _drawable(truths: Truths, labels: Sequence[str]) -> list[tuple[int, str]]:

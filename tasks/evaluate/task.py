@@ -29,7 +29,7 @@ from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.train.records import TrainedModel
 
-STAGE_VERSION = "2"
+STAGE_VERSION = "3"
 EVALUATORS: Mapping[str, Callable[[Answers], Measured[ClassificationMetrics | DetectionMetrics]]] = {
     "classification": evaluate_classifier,
     "detection": evaluate_detector,

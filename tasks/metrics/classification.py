@@ -5,6 +5,7 @@ columns in the order of `labels`. No plots, no files.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,14 @@ class LabelMetrics(BaseModel, frozen=True, extra="forbid"):
     support: int
 
 
+class CalibrationBin(NamedTuple):
+    """Images of similar confidence: mean confidence and accuracy (0 to 1), and their number."""
+
+    confidence: float
+    accuracy: float
+    images: int
+
+
 class CrossValidated(BaseModel, frozen=True, extra="forbid"):
     """The k-fold estimate: every image is predicted once, by a model that did not see it.
 
@@ -38,6 +47,8 @@ class CrossValidated(BaseModel, frozen=True, extra="forbid"):
         folds: number of folds.
         images: number of images predicted.
         per_label: of the pooled predictions; `threshold` is the mean over the folds.
+        calibration_error: expected calibration error of all out-of-fold predictions pooled; None in older records.
+        calibration: the bins of it.
     """
 
     macro_f1: float
@@ -46,6 +57,8 @@ class CrossValidated(BaseModel, frozen=True, extra="forbid"):
     folds: int
     images: int
     per_label: dict[str, LabelMetrics]
+    calibration_error: float | None = None
+    calibration: tuple[CalibrationBin, ...] = ()
 
 
 class ClassificationMetrics(BaseModel, frozen=True, extra="forbid"):
@@ -144,12 +157,8 @@ def confusion_matrix(truths: Truths, confidences: Confidences) -> NDArray[np.int
     return matrix
 
 
-def calibration_bins(truths: Truths, confidences: Confidences, bins: int = 10) -> list[tuple[float, float, int]]:
-    """Bin images by their highest confidence.
-
-    Returns:
-        For each bin that holds images: mean confidence, accuracy, number of images.
-    """
+def calibration_bins(truths: Truths, confidences: Confidences, bins: int = 10) -> list[CalibrationBin]:
+    """Bin images by their highest confidence; bins without images are left out."""
     highest = confidences.max(axis=1)
     correct = truths[np.arange(len(truths)), confidences.argmax(axis=1)]
     places = np.minimum((highest * bins).astype(int), bins - 1)
@@ -157,7 +166,8 @@ def calibration_bins(truths: Truths, confidences: Confidences, bins: int = 10) -
     for place in range(bins):
         members = places == place
         if members.any():
-            rows.append((float(highest[members].mean()), float(correct[members].mean()), int(members.sum())))
+            confidence, hit = float(highest[members].mean()), float(correct[members].mean())
+            rows.append(CalibrationBin(confidence, hit, int(members.sum())))
     return rows
 
 

@@ -5,20 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.pipeline import Pipeline
+from numpy.typing import NDArray
 
 from tasks.bundle.format import ModelCard, Network, Role, file_sha256, write_model_card
-from tasks.bundle.predictor import Predictor
+from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.errors import TrainingError
 from tasks.train.backbone import BACKBONE_FILE
-from tasks.train.heads import Probabilities
+from tasks.train.heads.model import FittedHead, Matrix, Probabilities
 from tasks.vision.images import RgbImage
 
 HEAD_FILE = "head.onnx"
-HEAD_OPSET = 17
 MAX_PARITY_DIFFERENCE = 1e-4
 """Largest difference of a confidence between bundle and pieces; measured 1e-6, single precision against double."""
 
@@ -27,7 +24,7 @@ def build_bundle(
     folder: Path,
     *,
     backbone: Path,
-    pipeline: Pipeline,
+    head: FittedHead,
     labels: Sequence[str],
     thresholds: Mapping[str, float],
     steps: ClassifierSteps,
@@ -37,7 +34,7 @@ def build_bundle(
     """Write a bundle into an empty folder; returns its digest."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(backbone, folder / BACKBONE_FILE)
-    (folder / HEAD_FILE).write_bytes(head_to_onnx(pipeline))
+    (folder / HEAD_FILE).write_bytes(head_to_onnx(head))
     files: dict[Role, str] = {"backbone": BACKBONE_FILE, "head": HEAD_FILE}
     card = ModelCard(
         task="classification",
@@ -51,18 +48,22 @@ def build_bundle(
     return write_model_card(folder, card)
 
 
-def head_to_onnx(pipeline: Pipeline) -> bytes:
-    """Convert a fitted scaler and classifier: N x F floats in, N x L probabilities as the last output."""
-    width = pipeline.named_steps["scale"].n_features_in_
-    model = to_onnx(
-        pipeline,
-        initial_types=[("features", FloatTensorType([None, width]))],
-        options={"zipmap": False},
-        target_opset=HEAD_OPSET,
-    )
+def head_to_onnx(head: FittedHead) -> bytes:
+    """Convert a fitted head: N x F floats in, N x L probabilities as the last output."""
+    model = head.model.to_onnx()
     # The converter names graphs at random; equal heads must give equal bytes.
     model.graph.name = "head"
     return bytes(model.SerializeToString())
+
+
+def require_head_parity(bundle: Path, head: FittedHead, features: Matrix) -> float:
+    """Compare a bundle's head with the fitted one on N x F features; returns the largest difference.
+
+    Raises:
+        TrainingError: when they differ by more than `MAX_PARITY_DIFFERENCE`.
+    """
+    network = OnnxNetwork((bundle / HEAD_FILE).read_bytes(), threads=1)
+    return _require_alike(network.run(features), head.probabilities(features))
 
 
 def require_parity(bundle: Path, images: Sequence[RgbImage], expected: Probabilities) -> float:
@@ -79,6 +80,10 @@ def require_parity(bundle: Path, images: Sequence[RgbImage], expected: Probabili
     predictor = Predictor.open(bundle)
     labels = predictor.card.labels
     found = np.array([[p.confidences[label] for label in labels] for p in predictor.predict(images)])
+    return _require_alike(found, expected)
+
+
+def _require_alike(found: NDArray[np.floating], expected: Probabilities) -> float:
     difference = float(np.abs(found - expected).max())
     if not difference <= MAX_PARITY_DIFFERENCE:
         raise TrainingError(

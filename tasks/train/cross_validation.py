@@ -1,19 +1,38 @@
-"""The k-fold estimate: scaling, choice of regularisation and thresholds are repeated inside each fold."""
+"""The k-fold estimate: everything that learns is repeated inside each fold."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tasks.metrics.classification import CrossValidated, accuracy, macro, measure_given, truths_of
-from tasks.train.heads import Indices, Matrix, Probabilities, choose_thresholds, fit_head, stratified_folds
+from tasks.metrics.classification import (
+    CrossValidated,
+    accuracy,
+    calibration_bins,
+    calibration_error,
+    macro,
+    measure_given,
+)
+from tasks.train.heads.folds import stratified_folds
+from tasks.train.heads.model import FittedHead, Indices, Matrix, Probabilities
+from tasks.train.heads.thresholds import choose_thresholds, one_label_each
+
+Fit = Callable[[Matrix, Indices], FittedHead]
+"""Learns from features (N x F) and label indices (N), all choices included."""
 
 
 def cross_validate(
-    features: Matrix, y: Indices, labels: Sequence[str], folds: int, seed: int, report: Callable[[int, int], None]
+    fit: Fit,
+    features: Matrix,
+    y: Indices,
+    labels: Sequence[str],
+    folds: int,
+    seed: int,
+    report: Callable[[int, int], None],
 ) -> tuple[CrossValidated, Probabilities]:
-    """Estimate what the training procedure reaches on images it has not seen.
+    """Estimate what a training procedure reaches on images it has not seen.
 
     Args:
+        fit: the procedure.
         features: N x F.
         y: N label indices.
         labels: label names by index.
@@ -25,14 +44,13 @@ def cross_validate(
         The estimate, and N x L out-of-fold probabilities.
     """
     splits = stratified_folds(y, folds, seed)
-    truths = truths_of([[labels[i]] for i in y], labels)
+    truths = one_label_each(y, len(labels))
     given = np.zeros_like(truths)
     pooled = np.zeros(truths.shape)
     cuts, fold_scores = [], []
     for done, (train, held_out) in enumerate(splits, start=1):
-        head = fit_head(features[train], y[train], seed)
-        nothing = (np.zeros((0, len(labels))), np.zeros(0, dtype=np.intp))
-        thresholds = choose_thresholds(head, y[train], nothing, labels)
+        head = fit(features[train], y[train])
+        thresholds = choose_thresholds((head.out_of_fold, truths[train]), None, labels)
         probabilities = head.probabilities(features[held_out])
         pooled[held_out] = probabilities
         given[held_out] = probabilities >= np.array([thresholds[label] for label in labels])
@@ -49,5 +67,7 @@ def cross_validate(
         folds=len(splits),
         images=len(y),
         per_label=per_label,
+        calibration_error=calibration_error(truths, pooled),
+        calibration=tuple(calibration_bins(truths, pooled)),
     )
     return estimate, pooled

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +13,12 @@ from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.backbone import BACKBONE_NAME
-from tasks.train.build_bundle import build_bundle, require_parity
-from tasks.train.cross_validation import cross_validate
+from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
+from tasks.train.cross_validation import Fit, cross_validate
 from tasks.train.embed import EmbeddingCache, Features
-from tasks.train.heads import (
-    MIN_VALIDATION_IMAGES,
-    FittedHead,
-    Indices,
-    Probabilities,
-    choose_thresholds,
-    fit_head,
-)
+from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
+from tasks.train.heads.search import fit_head
+from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds, one_label_each
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -41,6 +37,7 @@ class Lesson:
         train: images to learn from.
         validation: images to choose thresholds on.
         steps: preprocessing.
+        algorithm: the kind of head.
         seed: of everything random.
         folds: of the cross-validated estimate.
     """
@@ -52,6 +49,7 @@ class Lesson:
     train: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
     steps: ClassifierSteps
+    algorithm: HeadName
     seed: int
     folds: int
 
@@ -62,14 +60,15 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, p
     with progress("embed images", "images") as report:
         features = cache.features(lesson.root, entries, report)
     y = np.array([lesson.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
-    head, thresholds, learned = fit_and_choose(features, y, len(lesson.train), lesson.labels, lesson.seed)
+    fit = partial(fit_head, lesson.algorithm, seed=lesson.seed)
+    head, thresholds, learned = fit_and_choose(fit, features, y, len(lesson.train), lesson.labels)
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = cross_validate(features, y, lesson.labels, lesson.folds, lesson.seed, report)
+        estimate, pooled = cross_validate(fit, features, y, lesson.labels, lesson.folds, lesson.seed, report)
     _write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
     digest = build_bundle(
         folder / BUNDLE_FOLDER,
         backbone=backbone,
-        pipeline=head.pipeline,
+        head=head,
         labels=lesson.labels,
         thresholds=thresholds,
         steps=lesson.steps,
@@ -78,26 +77,30 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, p
             "keeneye": version("keeneye"),
             "dataset": lesson.dataset_name,
             "backbone": BACKBONE_NAME,
-            "algorithm": "logistic",
-            "strength": head.strength,
+            "algorithm": head.kind,
+            **head.chosen,
             "seed": lesson.seed,
             "training_images": learned,
         },
     )
     sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
     expected = head.probabilities(features[: len(sample)])
+    parity = max(
+        require_head_parity(folder / BUNDLE_FOLDER, head, features),
+        require_parity(folder / BUNDLE_FOLDER, sample, expected),
+    )
     return TrainedModel(
         bundle_digest=digest,
         input_size=lesson.steps[-2].width,
         seed=lesson.seed,
-        chosen={"strength": head.strength},
+        chosen={"algorithm": head.kind, **head.chosen},
         cross_validated=estimate,
-        parity_difference=require_parity(folder / BUNDLE_FOLDER, sample, expected),
+        parity_difference=parity,
     )
 
 
 def fit_and_choose(
-    features: Features, y: Indices, train_images: int, labels: Sequence[str], seed: int
+    fit: Fit, features: Features, y: Indices, train_images: int, labels: Sequence[str]
 ) -> tuple[FittedHead, dict[str, float], int]:
     """Fit the classifier and choose thresholds; the first `train_images` rows are the train split.
 
@@ -109,9 +112,10 @@ def fit_and_choose(
     """
     held_counts = np.bincount(y[train_images:], minlength=len(labels))
     learned = train_images if held_counts.max() >= MIN_VALIDATION_IMAGES else len(y)
-    head = fit_head(features[:learned], y[:learned], seed)
-    judged = (head.probabilities(features[learned:]), y[learned:])
-    return head, choose_thresholds(head, y[:learned], judged, labels), learned
+    head = fit(features[:learned], y[:learned])
+    truths = one_label_each(y, len(labels))
+    validation = (head.probabilities(features[learned:]), truths[learned:])
+    return head, choose_thresholds((head.out_of_fold, truths[:learned]), validation, labels), learned
 
 
 def _write_out_of_fold(path: Path, entries: Sequence[ImageEntry], labels: Sequence[str], pooled: Probabilities) -> None:

@@ -52,7 +52,11 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
         inputs={**_inputs(manifest), "backbone": backbone_key(training.input_size).digest},
-        config={"task": config.task, "input_size": training.input_size, "seed": training.seed, **_shape(steps, folds)},
+        config={
+            "task": config.task,
+            **training.model_dump(include={"algorithm", "input_size", "seed"}),
+            **_shape(steps, folds),
+        },
         libraries=CLASSIFIER_LIBRARIES,
     )
 
@@ -68,6 +72,7 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
             train=list(read_manifest(manifest.manifest_path("train"))),
             validation=list(read_manifest(manifest.manifest_path("validation"))),
             steps=steps,
+            algorithm=training.algorithm,
             seed=training.seed,
             folds=folds,
         )
@@ -90,7 +95,7 @@ def _train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tupl
         inputs={**_inputs(manifest), "weights": earlier.bundle_digest if earlier else WEIGHTS_SHA256_PREFIX},
         config={
             "task": config.task,
-            "training": training.model_dump(exclude={"device", "preprocessing"}),
+            "training": training.model_dump(exclude={"algorithm", "device", "preprocessing"}),
             **_shape(steps, config.evaluation.folds or 0),
         },
         libraries=DETECTOR_LIBRARIES,

@@ -128,6 +128,7 @@ IDLE = {
     "detector": ("classification", {"training": {"detector": {"epochs": 3}}}, "training.detector does nothing"),
     "masks": ("classification", {"masks": {"min_area_pixels": 4}}, "masks does nothing"),
     "limit of a detector": ("classification", {"gate": {"min_map_50": 0.6}}, "gate.min_map_50 does nothing"),
+    "algorithm": ("detection", {"training": {"algorithm": "svm"}}, "training.algorithm does nothing"),
     "limit of a classifier": ("detection", {"gate": {"min_macro_f1": 0.6}}, "gate.min_macro_f1 does nothing"),
     "two": (
         "classification",

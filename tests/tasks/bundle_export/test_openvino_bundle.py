@@ -14,7 +14,7 @@ from tasks.bundle_export.openvino_bundle import convert_bundle, open_openvino, r
 from tasks.bundle_export.parity import measure_parity
 from tasks.bundle_export.plain_head import plain_head
 from tasks.errors import BundleError, RequestError
-from tasks.train.build_bundle import head_to_onnx
+from tasks.train.heads.logistic import LogisticModel
 
 
 @pytest.fixture(scope="module", params=["classifier", "detector"])
@@ -84,8 +84,8 @@ def test_plain_head_gives_the_probabilities_of_the_head(labels):
     features = rng.normal(3, 2, (60, 12)).astype(np.float32)
     pipeline = Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression(C=0.1))])
     pipeline.fit(features, np.arange(60) % labels)
-    head = head_to_onnx(pipeline)
-    plain = plain_head(onnx.load_from_string(head)).SerializeToString()
+    model = LogisticModel(pipeline).to_onnx()
+    head, plain = model.SerializeToString(), plain_head(model).SerializeToString()
     expected, found = OnnxNetwork(head).run(features), OnnxNetwork(plain).run(features)
     assert expected.shape == (60, labels)
     assert np.abs(found - expected).max() < 1e-6

@@ -25,7 +25,14 @@ def _case(labels: tuple[str, ...], truth: list[int], *, estimated: bool = True, 
     if estimated:
         per_label = measure_labels(truths, confidences, labels, thresholds)
         estimate = CrossValidated(
-            macro_f1=0.5, macro_f1_std=0.1, accuracy=0.5, folds=5, images=len(truth), per_label=per_label
+            macro_f1=0.5,
+            macro_f1_std=0.1,
+            accuracy=0.5,
+            folds=5,
+            images=len(truth),
+            per_label=per_label,
+            calibration_error=0.25,
+            calibration=((0.4, 0.2, 3), (0.6, 0.9, 1)),
         )
     return truths, confidences, labels, measure(truths, confidences, labels, thresholds, estimate)
 
@@ -82,6 +89,22 @@ def test_confusion_matrix_shows_every_count(tmp_path: Path) -> None:
     assert sum(counts) == 40
     assert len(counts) == 4
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("estimated", [True, False], ids=["cross-validated", "test images only"])
+def test_calibration_shows_both_sets_of_images(estimated: bool) -> None:
+    truths, confidences, labels, metrics = _case(("a", "b"), [0] * 17 + [1] * 23, estimated=estimated)
+    axes = draw_figures(truths, confidences, labels, metrics)["calibration"].axes[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == [
+        *(["cross-validated images (error 0.250)"] if estimated else []),
+        f"test images (error {metrics.calibration_error:.3f})",
+    ]
+    counts = [int(text.get_text()) for text in axes.texts]
+    assert sum(counts) == 40 + 4 * estimated
+    if estimated:
+        crossed = next(line for line in axes.lines if line.get_label().startswith("cross"))
+        np.testing.assert_allclose(crossed.get_xydata(), [[0.4, 0.2], [0.6, 0.9]])
 
 
 @pytest.mark.parametrize("labels", [("_hidden", "plain"), ("$a$", "b")], ids=["underscore", "dollar"])

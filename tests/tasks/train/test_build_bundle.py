@@ -3,16 +3,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
+from flows.config import TrainingConfig
 from tasks.bundle.format import file_sha256, read_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle.preprocessing import standard_steps
 from tasks.errors import TrainingError
 from tasks.ground_truth.manifests import read_manifest
-from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, head_to_onnx, require_parity
-from tasks.train.heads import FittedHead, Matrix, Probabilities, fit_head
+from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, require_head_parity, require_parity
+from tasks.train.heads.model import FittedHead, Matrix, Probabilities
+from tasks.train.heads.search import fit_head
 from tasks.train.records import OUT_OF_FOLD_FILE
 from tasks.train.task import train_model
 from tasks.vision.images import RgbImage
@@ -37,7 +38,7 @@ def features(backbone: Path, images: list[RgbImage]) -> Matrix:
 
 @pytest.fixture(scope="module")
 def head(features: Matrix) -> FittedHead:
-    return fit_head(features, np.arange(len(features)) % 3, 0)
+    return fit_head("logistic", features, np.arange(len(features)) % 3, 0)
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +46,18 @@ def bundle(backbone: Path, head: FittedHead, tmp_path_factory: pytest.TempPathFa
     return _build(tmp_path_factory.mktemp("built") / "bundle", backbone, head)
 
 
-@pytest.mark.parametrize(("labels", "width"), [(2, 8), (2, 300), (3, 8), (3, 300), (12, 40)], ids=str)
-def test_head_answers_alike_as_onnx(labels: int, width: int) -> None:
-    rng = np.random.default_rng(labels)
-    y = np.arange(labels * 12) % labels
-    rows = (rng.normal(size=(labels, width))[y] + rng.normal(size=(len(y), width))).astype(np.float32)
-    fitted = fit_head(rows, y, 0)
-    data = head_to_onnx(fitted.pipeline)
-    onnx.checker.check_model(onnx.load_from_string(data))
-    found = OnnxNetwork(data).run(rows)
-    assert found.shape == (len(y), labels)
-    np.testing.assert_allclose(found, fitted.probabilities(rows), atol=1e-5)
-
-
 def test_bundle_answers_like_its_pieces(
     bundle: Path, images: list[RgbImage], features: Matrix, head: FittedHead
 ) -> None:
     difference = require_parity(bundle, images, head.probabilities(features))
     assert 0.0 <= difference < MAX_PARITY_DIFFERENCE
+
+
+def test_head_is_compared_on_all_rows(bundle: Path, features: Matrix, head: FittedHead) -> None:
+    assert 0.0 <= require_head_parity(bundle, head, features) < MAX_PARITY_DIFFERENCE
+    other = fit_head("svm", features, np.arange(len(features)) % 3, 0)
+    with pytest.raises(TrainingError, match="confidences differ"):
+        require_head_parity(bundle, other, features)
 
 
 def _shifted(rows: Probabilities) -> Probabilities:
@@ -96,7 +91,7 @@ def test_other_probabilities_are_refused(
 
 
 def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: Matrix, tmp_path: Path) -> None:
-    again = _build(tmp_path / "again", backbone, fit_head(features, np.arange(len(features)) % 3, 0))
+    again = _build(tmp_path / "again", backbone, fit_head("logistic", features, np.arange(len(features)) % 3, 0))
     assert {path.name: file_sha256(path) for path in bundle.iterdir()} == {
         path.name: file_sha256(path) for path in again.iterdir()
     }
@@ -141,6 +136,17 @@ def test_bundle_names_the_version_it_learned_from(trained: Made) -> None:
     assert read_model_card(trained.model.bundle_path).dataset_digest == trained.manifest.dataset_digest
 
 
+@pytest.mark.parametrize(("name", "option"), [("svm", "penalty"), ("knn", "neighbours")])
+def test_head_of_another_kind_is_trained(trained: Made, name: str, option: str) -> None:
+    request = trained.config(training=TrainingConfig(input_size=INPUT_SIZE, algorithm=name))
+    model = train_model.fn(trained.home, trained.manifest, request)
+    card = read_model_card(model.bundle_path)
+    assert card.provenance["algorithm"] == model.chosen["algorithm"] == name
+    assert card.provenance[option] == model.chosen[option]
+    assert model.bundle_digest != trained.model.bundle_digest
+    assert model.cross_validated.calibration_error is not None
+
+
 @pytest.mark.parametrize("counts", [{"round": 12, "square": 12, "ring": 4}], ids=str)
 def test_smallest_dataset_that_is_accepted_can_be_trained(
     counts: dict[str, int], make_trained: Callable[[Path], Made], tmp_path: Path
@@ -154,7 +160,7 @@ def _build(folder: Path, backbone: Path, head: FittedHead) -> Path:
     build_bundle(
         folder,
         backbone=backbone,
-        pipeline=head.pipeline,
+        head=head,
         labels=LABELS,
         thresholds={"a": 0.1, "b": 0.5, "c": 0.9},
         steps=STEPS,

@@ -1,29 +1,46 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
 from tasks.metrics.classification import CrossValidated
 from tasks.train.cross_validation import cross_validate
-from tasks.train.heads import Probabilities
+from tasks.train.heads import forest
+from tasks.train.heads.model import HeadName, Probabilities
+from tasks.train.heads.search import KINDS, fit_head
 
 LABELS = ("a", "b", "c", "d")
 
 
 def _run(
-    counts: tuple[int, ...], width: int, distance: float, seed: int = 0, folds: int = 5
+    counts: tuple[int, ...],
+    width: int,
+    distance: float,
+    seed: int = 0,
+    folds: int = 5,
+    name: HeadName = "logistic",
 ) -> tuple[CrossValidated, Probabilities, list[tuple[int, int]]]:
     rng = np.random.default_rng(seed)
     y = np.repeat(np.arange(len(counts)), counts)
     features = rng.normal(size=(len(y), width)) + distance * rng.normal(size=(len(counts), width))[y]
     told: list[tuple[int, int]] = []
     estimate, pooled = cross_validate(
-        features.astype(np.float32), y, LABELS[: len(counts)], folds, seed, lambda *done: told.append(done)
+        partial(fit_head, name, seed=seed),
+        features.astype(np.float32),
+        y,
+        LABELS[: len(counts)],
+        folds,
+        seed,
+        lambda *done: told.append(done),
     )
     return estimate, pooled, told
 
 
-def test_random_labels_score_near_chance() -> None:
-    scores = [_run((40, 40), 200, 0.0, seed)[0].macro_f1 for seed in range(4)]
-    assert np.mean(scores) < 0.65
+@pytest.mark.parametrize("name", [*KINDS, "ensemble"])
+def test_random_labels_score_near_chance(name: HeadName, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forest, "TREES", 16)
+    scores = [_run((40, 40), 200, 0.0, seed, 3, name)[0].macro_f1 for seed in range(3)]
+    assert np.mean(scores) < 0.67
 
 
 def test_clear_labels_score_high() -> None:
@@ -33,6 +50,8 @@ def test_clear_labels_score_high() -> None:
     assert estimate.macro_f1_std < 0.1
     assert (estimate.folds, estimate.images) == (5, 60)
     assert pooled.shape == (60, 3)
+    assert estimate.calibration_error == pytest.approx(1.0 - pooled.max(axis=1).mean(), abs=0.02)
+    assert sum(one.images for one in estimate.calibration) == 60
     np.testing.assert_allclose(pooled.sum(axis=1), 1.0, atol=1e-6)
     assert told == [(done, 5) for done in range(1, 6)]
     assert {label: figures.support for label, figures in estimate.per_label.items()} == {"a": 20, "b": 20, "c": 20}
