@@ -36,13 +36,14 @@ from tasks.manifest.task import build_manifest
 from tasks.metrics.detection import DetectionMetrics, measure_detections
 from tasks.stores.home import Home
 from tasks.train.detector.export import write_bundle
-from tasks.train.detector.fit import Schedule, fit
+from tasks.train.detector.fit import fit
 from tasks.train.detector.frozen import export_frozen
 from tasks.train.detector.learn import DECODING
 from tasks.train.detector.network import Architecture, Frozen, Graph, build_network
 from tasks.train.detector.predict import detect
 from tasks.train.detector.samples import Samples, prepare_samples
 from tasks.train.detector.weights import load_packaged_backbone
+from tasks.train.learning.loop import Schedule
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import decode_rgb
 

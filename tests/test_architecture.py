@@ -12,7 +12,8 @@ STAGES = {
     *("ingest", "manifest", "export", "train", "evaluate", "inference_test", "register", "report"),
     *("predict", "bundle_export", "promote"),
 }
-DETECTOR = "tasks/train/detector/"
+NETWORKS = ("tasks/train/detector/", "tasks/train/learning/")
+"""Rooms whose modules import torch when they are imported."""
 NOUNS = {"annotations", "bundle", "dataset", "ground_truth", "metrics", "serving", "stores", "tracking", "vision"}
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -108,19 +109,17 @@ def test_torch_is_imported_only_where_it_is_used(library):
         for module in MODULES
         if any(name == library or name.startswith(f"{library}.") for name in imports_at_start(module))
     }
-    assert not {module for module in importers if not module.startswith(DETECTOR)}
+    assert not {module for module in importers if not module.startswith(NETWORKS)}
     assert importers
 
 
-def test_detector_is_imported_only_when_it_is_needed():
-    package = DETECTOR.replace("/", ".").rstrip(".")
-    others = [module for module in MODULES if not module.startswith(DETECTOR)]
+def test_networks_are_imported_only_when_they_are_needed():
+    packages = tuple(room.replace("/", ".") for room in NETWORKS)
+    others = [module for module in MODULES if not module.startswith(NETWORKS)]
     assert not [
-        module
-        for module in others
-        if any(name == package or name.startswith(f"{package}.") for name in imports_at_start(module))
+        module for module in others if any(f"{name}.".startswith(packages) for name in imports_at_start(module))
     ]
-    assert [module for module in others if any(name.startswith(f"{package}.") for name in imports(module))]
+    assert [module for module in others if any(name.startswith(packages) for name in imports(module))]
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in NOUNS])

@@ -126,10 +126,10 @@ def _train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tupl
 def _detector_lesson(
     home: Home, manifest: Manifest, config: TrainConfig, earlier: EarlierVersion | None, work: Path
 ) -> "DetectorLesson":
-    from tasks.train.detector.device import choose_device
-    from tasks.train.detector.fit import Schedule
     from tasks.train.detector.learn import DetectorLesson
     from tasks.train.detector.network import Architecture
+    from tasks.train.learning.device import choose_device
+    from tasks.train.learning.loop import Schedule
 
     training, options = config.training, config.training.detector
     return DetectorLesson(

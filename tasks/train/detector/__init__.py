@@ -1,7 +1,3 @@
 """The detector: network, learning, export. The modules here import torch; nobody imports them before it is needed."""
 
-import os
-
-# Threads of torch that wait actively for each other stand still when another program wants the same cores: a step of
-# 0.2 s then takes 9 s (measured on two cores beside two busy programs). Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+import tasks.train.learning  # noqa: F401 - says how torch's threads wait, before torch is loaded

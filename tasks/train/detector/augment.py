@@ -5,7 +5,7 @@ moved, turned by a few degrees, scaled, and lit differently. Boxes follow; one t
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from tasks.bundle.preprocessing import PADDING_COLOUR
-
-Strength = Literal["none", "light", "standard", "strong"]
+from tasks.train.learning.loop import Strength
 
 MIN_SIDE_PIXELS = 2.0
 """Of the network's input: what is left of a box that was moved out of the picture is not worth learning."""

@@ -17,7 +17,7 @@ from tasks.errors import DataError, TrainingError
 from tasks.metrics.detection import CrossValidatedDetection, measure_detections
 from tasks.metrics.matching import rank_boxes
 from tasks.train.detector.export import require_parity, write_bundle
-from tasks.train.detector.fit import Fitted, Row, Schedule, fit
+from tasks.train.detector.fit import fit
 from tasks.train.detector.folds import cross_validate, fold_places
 from tasks.train.detector.frozen import export_frozen
 from tasks.train.detector.network import STRIDES, Architecture, Frozen, build_network
@@ -26,6 +26,7 @@ from tasks.train.detector.samples import Samples, prepare_samples
 from tasks.train.detector.thresholds import Judged, choose_thresholds
 from tasks.train.detector.weights import continue_from, load_packaged_backbone
 from tasks.train.earlier import Earlier
+from tasks.train.learning.loop import Fitted, Row, Schedule
 from tasks.train.records import BUNDLE_FOLDER, HISTORY_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -154,7 +155,7 @@ def _fit(
     frozen: Frozen | None,
     tell: Callable[[Row], None] = lambda row: None,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Fitted, dict[str, str]]:
+) -> tuple[Fitted[FCOS], dict[str, str]]:
     _require_visible_boxes(train)
     torch.manual_seed(lesson.seed)
     network, reused = _first_network(lesson)
@@ -243,7 +244,7 @@ def _sample(entries: Sequence[ImageEntry]) -> list[ImageEntry]:
     return sorted(entries, key=lambda entry: not entry.truth.boxes)[:PARITY_IMAGES]
 
 
-def _chosen(fitted: Fitted, sources: dict[str, str]) -> dict[str, str | int | float]:
+def _chosen(fitted: Fitted[FCOS], sources: dict[str, str]) -> dict[str, str | int | float]:
     return {
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,

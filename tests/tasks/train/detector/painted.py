@@ -11,10 +11,10 @@ from torchvision.models.detection import FCOS
 from tasks.bundle.preprocessing import DetectorSteps, detection_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
-from tasks.train.detector.fit import Schedule
 from tasks.train.detector.network import Architecture, build_network
 from tasks.train.detector.samples import Samples, prepare_samples
 from tasks.train.detector.weights import load_packaged_backbone
+from tasks.train.learning.loop import Schedule
 from tasks.vision.boxes import BoundingBox, DetectedBox
 from tests.makers import paint_with_boxes, save
 

@@ -28,6 +28,7 @@ from tasks.tracking.registry import Registry
 from tasks.tracking.runs import TRAIN_KEY_TAG, experiment_of, run_of_key
 from tasks.train import task as task_module
 from tasks.train.detector import fit as fit_module
+from tasks.train.learning import loop
 from tasks.train.task import train_model
 from tests.makers import paint_with_boxes, png_bytes
 from tests.sources import SIDE, box_line, paint_boxed, some_boxes, write_lines
@@ -142,7 +143,7 @@ def test_curves_are_in_the_training_run(whole):
 
 def test_same_request_is_not_trained_again(whole, source, monkeypatch):
     home, model = whole
-    monkeypatch.setattr(fit_module, "_run_epoch", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "_run_epoch", lambda *_: pytest.fail("trained again"))
     again = train(home, source, request_of(device="auto"))
     assert again.reused
     assert again.model_copy(update={"reused": False, "seconds": model.seconds}) == model
@@ -154,7 +155,7 @@ def card_of(model):
 
 def test_training_that_was_killed_goes_on_and_ends_alike(whole, make_home, source, monkeypatch):
     home = make_home()
-    tell, epochs, learn = task_module._Epochs.__call__, [], fit_module._run_epoch
+    tell, epochs, learn = task_module._Epochs.__call__, [], loop._run_epoch
 
     def die(self, row):
         tell(self, row)
@@ -170,7 +171,7 @@ def test_training_that_was_killed_goes_on_and_ends_alike(whole, make_home, sourc
     assert killed.info.status == "FAILED"
     assert [step for step, _ in curve(home, killed.info.run_id, "loss")] == [1, 2]
 
-    monkeypatch.setattr(fit_module, "_run_epoch", lambda *args: (epochs.append(args[5]), learn(*args))[1])
+    monkeypatch.setattr(loop, "_run_epoch", lambda *args: (epochs.append(args[3]), learn(*args))[1])
     resumed = train(home, source, request_of())
     assert epochs == [3]
     assert without_times(resumed.history) == without_times(model.history)

@@ -9,12 +9,14 @@ from tasks.errors import TrainingError
 from tasks.metrics.detection import coco_map_50
 from tasks.train.detector import fit as fit_module
 from tasks.train.detector.augment import Augmentation
-from tasks.train.detector.checkpoint import read_checkpoint
-from tasks.train.detector.fit import FINAL_RATE, NEGATIVES_PER_POSITIVE, Fitted, fit, rate_at
+from tasks.train.detector.fit import NEGATIVES_PER_POSITIVE, fit
 from tasks.train.detector.learn import DECODING
 from tasks.train.detector.network import losses_of
 from tasks.train.detector.predict import detect
 from tasks.train.detector.samples import Samples
+from tasks.train.learning import loop
+from tasks.train.learning.checkpoint import read_checkpoint
+from tasks.train.learning.loop import Fitted, rate_at
 from tests.tasks.train.detector.painted import (
     LABEL,
     STEPS,
@@ -188,23 +190,9 @@ def test_gradients_are_clipped(samples, tmp_path, monkeypatch):
         return step(self, *args, **options)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    monkeypatch.setattr(fit_module, "MAX_GRADIENT_NORM", 0.01)
+    monkeypatch.setattr(loop, "MAX_GRADIENT_NORM", 0.01)
     run(samples, tmp_path, epochs=1)
     assert norms == pytest.approx([0.01] * len(norms), rel=1e-3)
-
-
-@pytest.mark.parametrize(("total", "warm_up"), [(100, 0.1), (37, 0.5), (10, 0.0), (1, 0.1), (3, 0.9)])
-def test_rate_rises_and_falls(total, warm_up):
-    rates = [rate_at(step, total, warm_up) for step in range(total)]
-    rise = max(1, round(warm_up * total))
-    np.testing.assert_allclose(rates[:rise], np.arange(1, rise + 1) / rise)
-    assert max(rates) == 1.0
-    assert all(one >= two for one, two in zip(rates[rise:], rates[rise + 1 :], strict=False))
-    assert min(rates) > 0
-    if rise < total:
-        assert rate_at(total, total, warm_up) == pytest.approx(FINAL_RATE)
-        middle = rise + (total - rise) / 2
-        assert rate_at(middle, total, warm_up) == pytest.approx((1 + FINAL_RATE) / 2)
 
 
 @pytest.mark.usefixtures("short_epochs")

@@ -6,8 +6,8 @@ import torch
 
 from tasks.errors import RequestError
 from tasks.train.backbone import packaged_weights_path
-from tasks.train.detector.device import choose_device
 from tasks.train.detector.network import OUTPUT_NAMES, STRIDES, Graph
+from tasks.train.learning.device import choose_device
 from tests.tasks.train.detector.painted import BACKBONE, INPUT_SIZE, first_network
 
 

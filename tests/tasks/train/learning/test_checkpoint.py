@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from tasks.train.detector.checkpoint import Checkpoint, read_checkpoint
+from tasks.train.learning.checkpoint import Checkpoint, read_checkpoint
 
 
 def checkpoint(epochs):
