@@ -14,7 +14,10 @@ STAGES = {
 }
 NETWORKS = ("tasks/train/detector/", "tasks/train/learning/")
 """Rooms whose modules import torch when they are imported."""
-NOUNS = {"annotations", "bundle", "dataset", "ground_truth", "metrics", "serving", "stores", "tracking", "vision"}
+NOUNS = {
+    *("annotations", "bundle", "dataset", "features", "ground_truth", "metrics", "serving", "stores", "tracking"),
+    "vision",
+}
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for room in ("flows", "tasks", "deployments")

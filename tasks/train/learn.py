@@ -15,7 +15,7 @@ from tasks.dataset.files import read_image_bytes
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
 from tasks.train.cross_validation import Fit, cross_validate
-from tasks.train.embed import EmbeddingCache, Features
+from tasks.train.feature_cache import FeatureCache, Features
 from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
 from tasks.train.heads.search import fit_head
 from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds, one_label_each
@@ -54,7 +54,7 @@ class Lesson:
     folds: int
 
 
-def learn(folder: Path, lesson: Lesson, backbone: Path, cache: EmbeddingCache, progress: Progress) -> TrainedModel:
+def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, progress: Progress) -> TrainedModel:
     """Write the bundle and the out-of-fold predictions into `folder`; returns the record."""
     entries = [*lesson.train, *lesson.validation]
     with progress("embed images", "images") as report:

@@ -18,7 +18,7 @@ from tasks.stores.home import Home
 from tasks.tracking.runs import TRAINING_CURVES, Run, experiment_of, run_of_training
 from tasks.train.backbone import WEIGHTS_SHA256_PREFIX, backbone_key, backbone_path
 from tasks.train.earlier import EarlierVersion, find_earlier
-from tasks.train.embed import EMBEDDING_VERSION, EmbeddingCache
+from tasks.train.embed import EMBEDDING_VERSION, embedding_cache
 from tasks.train.records import TrainedModel
 from tasks.train.requirements import require_detectable, require_learnable, require_single_labels
 
@@ -79,7 +79,7 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
         with engine.progress("export the backbone, once", "networks") as report:
             backbone = backbone_path(home.store, training.input_size)
             report(1, 1)
-        return learn(folder, lesson, backbone, EmbeddingCache(home.store, backbone, steps), engine.progress)
+        return learn(folder, lesson, backbone, embedding_cache(home.store, backbone, steps), engine.progress)
 
     return home.store.reuse_or_make(key, TrainedModel, make)
 

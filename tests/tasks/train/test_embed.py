@@ -12,8 +12,8 @@ from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import SourceChanged
 from tasks.stores.content import ContentStore
-from tasks.train import embed as embed_module
-from tasks.train.embed import EmbeddingCache
+from tasks.train import feature_cache
+from tasks.train.embed import embedding_cache
 from tasks.vision.images import decode_rgb
 from tests.makers import SHAPES, paint_shape, png_bytes
 from tests.tasks.conftest import INPUT_SIZE
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("steps", [STEPS, ADJUSTED], ids=["plain", "adjusted"])
 def test_rows_are_those_of_the_network(steps: ClassifierSteps, store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(20))
-    found = EmbeddingCache(store, backbone, steps).features(root, entries, _ignore)
+    found = embedding_cache(store, backbone, steps).features(root, entries, _ignore)
     pictures = [decode_rgb((root / entry.source_ref).read_bytes()) for entry in entries]
     direct = OnnxNetwork(backbone.read_bytes()).run(prepare_batch(pictures, steps))
     np.testing.assert_allclose(found, direct, atol=1e-4)
@@ -45,7 +45,7 @@ def test_rows_are_those_of_the_network(steps: ClassifierSteps, store: ContentSto
 
 def test_second_call_computes_nothing(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(9))
-    first, second = (EmbeddingCache(store, backbone, STEPS) for _ in range(2))
+    first, second = (embedding_cache(store, backbone, STEPS) for _ in range(2))
     rows = first.features(root, entries, _ignore)
     np.testing.assert_array_equal(second.features(root, entries, _ignore), rows)
     assert (first.computed, second.computed) == (9, 0)
@@ -53,7 +53,7 @@ def test_second_call_computes_nothing(store: ContentStore, backbone: Path, root:
 
 def test_rows_follow_the_order_of_the_entries(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(6))
-    cache = EmbeddingCache(store, backbone, STEPS)
+    cache = embedding_cache(store, backbone, STEPS)
     rows = cache.features(root, entries, _ignore)
     np.testing.assert_array_equal(cache.features(root, entries[::-1], _ignore), rows[::-1])
     np.testing.assert_array_equal(cache.features(root, entries[2:4], _ignore), rows[2:4])
@@ -61,8 +61,8 @@ def test_rows_follow_the_order_of_the_entries(store: ContentStore, backbone: Pat
 
 def test_only_added_images_are_computed(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(8))
-    EmbeddingCache(store, backbone, STEPS).features(root, entries[:5], _ignore)
-    cache = EmbeddingCache(store, backbone, STEPS)
+    embedding_cache(store, backbone, STEPS).features(root, entries[:5], _ignore)
+    cache = embedding_cache(store, backbone, STEPS)
     cache.features(root, entries, _ignore)
     assert cache.computed == 3
 
@@ -71,7 +71,7 @@ def test_equal_files_are_computed_once(store: ContentStore, backbone: Path, root
     (entry,) = _paint(root, [0])
     (root / "copy.png").write_bytes((root / entry.source_ref).read_bytes())
     copy = ImageEntry("copy.png", entry.sha256, 48, 48, entry.truth)
-    cache = EmbeddingCache(store, backbone, STEPS)
+    cache = embedding_cache(store, backbone, STEPS)
     rows = cache.features(root, [entry, copy, entry], _ignore)
     assert cache.computed == 1
     assert rows.shape == (3, 1280)
@@ -80,10 +80,10 @@ def test_equal_files_are_computed_once(store: ContentStore, backbone: Path, root
 
 def test_known_images_are_not_read_again(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(3))
-    rows = EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore)
+    rows = embedding_cache(store, backbone, STEPS).features(root, entries, _ignore)
     for entry in entries:
         (root / entry.source_ref).unlink()
-    np.testing.assert_array_equal(EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore), rows)
+    np.testing.assert_array_equal(embedding_cache(store, backbone, STEPS).features(root, entries, _ignore), rows)
 
 
 @pytest.mark.parametrize("other", ["mean", "adjustment", "backbone"])
@@ -91,7 +91,7 @@ def test_other_preprocessing_or_backbone_shares_no_rows(
     other: str, store: ContentStore, backbone: Path, root: Path, tmp_path: Path
 ) -> None:
     entries = _paint(root, range(3))
-    rows = EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore)
+    rows = embedding_cache(store, backbone, STEPS).features(root, entries, _ignore)
     steps, network = STEPS, backbone
     if other == "mean":
         steps = (STEPS[0], Normalise(mean=(0.0, 0.0, 0.0)))
@@ -101,7 +101,7 @@ def test_other_preprocessing_or_backbone_shares_no_rows(
         # A field of the format that readers pass over: another file, the same network.
         network = tmp_path / "backbone.onnx"
         network.write_bytes(backbone.read_bytes() + b"\x32\x01x")
-    cache = EmbeddingCache(store, network, steps)
+    cache = embedding_cache(store, network, steps)
     changed = cache.features(root, entries, _ignore)
     assert cache.computed == 3
     assert np.array_equal(changed, rows) == (other == "backbone")
@@ -109,8 +109,8 @@ def test_other_preprocessing_or_backbone_shares_no_rows(
 
 def test_other_input_size_shares_no_rows(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(3))
-    EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore)
-    other = EmbeddingCache(store, backbone, standard_steps(INPUT_SIZE + 32))
+    embedding_cache(store, backbone, STEPS).features(root, entries, _ignore)
+    other = embedding_cache(store, backbone, standard_steps(INPUT_SIZE + 32))
     # The exported graph takes one size only; that it is asked at all shows that no row was shared.
     with pytest.raises(Exception, match=r"(?i)dimension"):
         other.features(root, entries, _ignore)
@@ -128,7 +128,7 @@ def test_changed_source_is_refused(change: str, store: ContentStore, backbone: P
     else:
         entries[1] = ImageEntry("../outside.png", entries[1].sha256, 48, 48, entries[1].truth)
         victim.rename(root.parent / "outside.png")
-    cache = EmbeddingCache(store, backbone, STEPS)
+    cache = embedding_cache(store, backbone, STEPS)
     with pytest.raises(SourceChanged):
         cache.features(root, entries, _ignore)
     assert cache.computed == 0
@@ -137,7 +137,7 @@ def test_changed_source_is_refused(change: str, store: ContentStore, backbone: P
 def test_killed_embedding_keeps_its_finished_shards(
     store: ContentStore, backbone: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed_module, "SHARD_IMAGES", 4)
+    monkeypatch.setattr(feature_cache, "SHARD_IMAGES", 4)
     entries = _paint(root, range(10))
 
     def kill(done: int, total: int) -> None:
@@ -145,18 +145,18 @@ def test_killed_embedding_keeps_its_finished_shards(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        EmbeddingCache(store, backbone, STEPS).features(root, entries, kill)
-    cache = EmbeddingCache(store, backbone, STEPS)
+        embedding_cache(store, backbone, STEPS).features(root, entries, kill)
+    cache = embedding_cache(store, backbone, STEPS)
     cache.features(root, entries, _ignore)
     assert cache.computed == 6
 
 
 def test_damaged_shard_is_computed_again(store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(4))
-    rows = EmbeddingCache(store, backbone, STEPS).features(root, entries, _ignore)
+    rows = embedding_cache(store, backbone, STEPS).features(root, entries, _ignore)
     (shard,) = store.root.rglob("features.npy")
     shard.write_bytes(shard.read_bytes()[:-100])
-    cache = EmbeddingCache(store, backbone, STEPS)
+    cache = embedding_cache(store, backbone, STEPS)
     np.testing.assert_array_equal(cache.features(root, entries, _ignore), rows)
     assert cache.computed == 4
 
@@ -164,11 +164,11 @@ def test_damaged_shard_is_computed_again(store: ContentStore, backbone: Path, ro
 def test_progress_rises_to_the_total(
     store: ContentStore, backbone: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed_module, "SHARD_IMAGES", 3)
+    monkeypatch.setattr(feature_cache, "SHARD_IMAGES", 3)
     entries = _paint(root, range(7))
-    EmbeddingCache(store, backbone, STEPS).features(root, entries[:2], _ignore)
+    embedding_cache(store, backbone, STEPS).features(root, entries[:2], _ignore)
     told: list[tuple[int, int]] = []
-    EmbeddingCache(store, backbone, STEPS).features(root, entries, lambda done, total: told.append((done, total)))
+    embedding_cache(store, backbone, STEPS).features(root, entries, lambda done, total: told.append((done, total)))
     assert told == [(2, 7), (5, 7), (7, 7)]
 
 

@@ -1,0 +1,1 @@
+"""Engineered features: numbers that describe an image without a network."""

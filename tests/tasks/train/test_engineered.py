@@ -1,0 +1,136 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tasks.bundle.adjustments import Grey
+from tasks.bundle.preprocessing import Normalise, frame, standard_steps
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.truth import Truth
+from tasks.errors import DataError, SourceChanged
+from tasks.features.colour import Colour
+from tasks.features.feature_set import FeatureSet
+from tasks.features.gradients import Hog
+from tasks.features.keypoints import SiftWords
+from tasks.features.texture import Tamura
+from tasks.stores.content import ContentStore
+from tasks.train import engineered, feature_cache
+from tasks.train.engineered import engineered_cache, fit_to_entries
+from tests.makers import SHAPES, paint_shape, png_bytes
+
+STEPS = standard_steps(64)
+SET = FeatureSet((Colour(), Tamura()))
+WORDS = SiftWords(words=4)
+
+
+def ignore(done, total):
+    pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ContentStore(tmp_path / "store")
+
+
+@pytest.fixture
+def entries(tmp_path):
+    found = []
+    for number in range(10):
+        data = png_bytes(paint_shape(SHAPES[number % len(SHAPES)], 80, (number,)))
+        (tmp_path / f"{number}.png").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        found.append(ImageEntry(f"{number}.png", digest, 80, 80, Truth(labels=("a",)), group=""))
+    return found
+
+
+@pytest.fixture
+def framed():
+    return [frame(paint_shape(SHAPES[number % len(SHAPES)], 80, (number,)), STEPS) for number in range(10)]
+
+
+def test_rows_are_those_of_the_framed_images(store, entries, framed, tmp_path):
+    rows = engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
+    np.testing.assert_array_equal(rows, SET.extract_all(framed))
+
+
+@pytest.mark.parametrize(
+    ("other", "steps", "computed"),
+    [
+        pytest.param(SET, STEPS, 0, id="the same"),
+        pytest.param(FeatureSet((Tamura(), Colour())), STEPS, 0, id="another order"),
+        pytest.param(FeatureSet((Tamura(),)), STEPS, 0, id="one of them"),
+        pytest.param(SET, (STEPS[0], Normalise(mean=(0.0, 0.0, 0.0))), 0, id="other normalising"),
+        pytest.param(FeatureSet((Colour(), Hog())), STEPS, 10, id="one more"),
+        pytest.param(FeatureSet((Colour(hues=4), Tamura())), STEPS, 10, id="other settings"),
+        pytest.param(SET, standard_steps(72), 10, id="other size"),
+        pytest.param(SET, standard_steps(64, [Grey()]), 10, id="adjusted"),
+    ],
+)
+def test_only_what_is_new_is_computed(other, steps, computed, store, entries, tmp_path):
+    engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
+    cache = engineered_cache(store, other, steps)
+    rows = cache.features(tmp_path, entries, ignore)
+    assert cache.computed == computed
+    assert rows.shape == (10, other.width)
+    images = [frame(paint_shape(SHAPES[number % len(SHAPES)], 80, (number,)), steps) for number in range(10)]
+    np.testing.assert_array_equal(rows, other.extract_all(images))
+
+
+def test_known_feature_is_not_computed_beside_a_new_one(store, entries, tmp_path, monkeypatch):
+    engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
+    monkeypatch.setattr(Colour, "extract", lambda *_: pytest.fail("computed again"))
+    cache = engineered_cache(store, FeatureSet((Colour(), Hog())), STEPS)
+    assert cache.features(tmp_path, entries, ignore).shape == (10, Colour().width + Hog().width)
+
+
+def test_killed_between_shards_goes_on(store, entries, framed, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "SHARD_IMAGES", 4)
+
+    def kill(done, total):
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engineered_cache(store, SET, STEPS).features(tmp_path, entries, kill)
+    cache = engineered_cache(store, SET, STEPS)
+    np.testing.assert_array_equal(cache.features(tmp_path, entries, ignore), SET.extract_all(framed))
+    assert cache.computed == 6
+
+
+def test_other_words_share_no_rows(store, entries, framed, tmp_path):
+    first, second = (fit_to_entries([WORDS], tmp_path, entries, STEPS, seed) for seed in (0, 1))
+    assert not np.array_equal(first.vocabulary, second.vocabulary)
+    for features in (first, second):
+        cache = engineered_cache(store, features, STEPS)
+        rows = cache.features(tmp_path, entries, ignore)
+        assert cache.computed == 10
+        np.testing.assert_array_equal(rows, features.extract_all(framed))
+
+
+def test_words_do_not_depend_on_the_order_of_the_images(entries, tmp_path):
+    first, second = (fit_to_entries([WORDS], tmp_path, images, STEPS, 0) for images in (entries, entries[::-1]))
+    np.testing.assert_array_equal(first.vocabulary, second.vocabulary)
+
+
+def test_words_are_learned_from_so_many_images_at_most(entries, tmp_path, monkeypatch):
+    few = sorted(entries, key=lambda entry: entry.sha256)[:3]
+    monkeypatch.setattr(engineered, "MAX_LEARNED_IMAGES", 3)
+    found = fit_to_entries([WORDS], tmp_path, entries, STEPS, 0)
+    np.testing.assert_array_equal(found.vocabulary, fit_to_entries([WORDS], tmp_path, few, STEPS, 0).vocabulary)
+
+
+def test_images_without_keypoints_are_told(tmp_path):
+    (tmp_path / "even.png").write_bytes(png_bytes(np.full((64, 64, 3), 90, np.uint8)))
+    digest = hashlib.sha256((tmp_path / "even.png").read_bytes()).hexdigest()
+    entry = ImageEntry("even.png", digest, 64, 64, Truth(labels=("a",)), group="")
+    with pytest.raises(DataError, match="sift_words"):
+        fit_to_entries([WORDS], tmp_path, [entry], STEPS, 0)
+
+
+def test_changed_source_is_refused(store, entries, tmp_path):
+    entries[3] = replace(entries[3], sha256="0" * 64)
+    with pytest.raises(SourceChanged):
+        engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
+    with pytest.raises(SourceChanged):
+        fit_to_entries([WORDS], tmp_path, entries, STEPS, 0)
