@@ -154,6 +154,37 @@ exit codes:
   0 stopped   2 the request was wrong   3 port, registry or database do not answer; try again later""",
         is_flow=False,
     ),
+    "watch": Command(
+        "flows.watch_config:WatchConfig",
+        "flows.watch:watch",
+        ("folder",),
+        "Start a deployment when images arrive in a folder.",
+        """examples:
+  keeneye watch inbox                                        predict/predictions for the images that are new
+  keeneye watch photos --deployment train/classification --min_images 20
+
+Needs a Prefect server, named in PREFECT_API_URL, with the deployments of prefect.yaml. SIGTERM and Ctrl-C stop it; what
+was handled is not handled again.
+
+exit codes:
+  0 stopped   2 the request was wrong   3 the Prefect server does not answer; try again later""",
+        positional="folder",
+        is_flow=False,
+    ),
+    "notify": Command(
+        "flows.watch_config:NotifyConfig",
+        "flows.notify:notify",
+        (),
+        "Tell a webhook when a deployed run fails, crashes or is rejected.",
+        """examples:
+  read -rs KEENEYE_NOTIFY_URL && export KEENEYE_NOTIFY_URL   the webhook's address, typed so that no history keeps it
+  keeneye notify                                             keeps it in a secret block of the Prefect server
+  keeneye notify --remove
+
+exit codes:
+  0 done   2 the request was wrong   3 the Prefect server does not answer; try again later""",
+        is_flow=False,
+    ),
 }
 
 

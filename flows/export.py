@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.config import GateConfig, ModelAddress
-from flows.export_config import ExportConfig, ExportFormat
+from flows.export_config import ExportConfig, ExportFormat, MetricLoss
 from flows.export_result import ExportResult, collect, finished, judged
 from tasks.bundle_export.task import compare_export, find_version, make_export, publish_export, require_exportable
 from tasks.stores.home import Home
@@ -15,7 +15,7 @@ def export(
     model: ModelAddress,
     format: ExportFormat = "onnx",
     output: str = "",
-    max_metric_loss: float = 0.01,
+    max_metric_loss: MetricLoss = 0.01,
     gate: GateConfig = GateConfig(),  # noqa: B008 - frozen, and the form shows its fields
 ) -> ExportResult:
     """Write a registered version in a format that runs elsewhere; refused when it is no longer good enough.

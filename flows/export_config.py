@@ -1,12 +1,13 @@
 """The request model of `keeneye export`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from flows.config import GateConfig, Group, ModelAddress
 
 ExportFormat = Literal["onnx", "onnx-int8", "openvino"]
+MetricLoss = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class ExportConfig(Group):
@@ -27,10 +28,8 @@ class ExportConfig(Group):
         description="Folder to write to; empty takes exports/NAME/VERSION/FORMAT in Keeneye's home.",
         json_schema_extra={"position": 3},
     )
-    max_metric_loss: float = Field(
+    max_metric_loss: MetricLoss = Field(
         default=0.01,
-        ge=0.0,
-        le=1.0,
         description="Refuse an export that loses more macro-F1 or mAP50 than this on the test images (absolute).",
         json_schema_extra={"position": 4},
     )

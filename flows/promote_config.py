@@ -8,6 +8,7 @@ from flows.config import Group
 from flows.environment_config import EnvironmentName
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+StepCount = Annotated[int, Field(ge=1, le=1000)]
 MAX_SENTENCE_CHARACTERS = 1000
 
 
@@ -44,9 +45,7 @@ class RollbackConfig(Group):
     environment: EnvironmentName = Field(
         default="production", description="The environment to roll back.", json_schema_extra={"position": 2}
     )
-    steps: int = Field(
-        default=1, ge=1, le=1000, description="How many versions to go back.", json_schema_extra={"position": 3}
-    )
+    steps: StepCount = Field(default=1, description="How many versions to go back.", json_schema_extra={"position": 3})
     approved_by: str = Field(
         default="", max_length=200, description="Who rolls back.", json_schema_extra={"position": 4}
     )

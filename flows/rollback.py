@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.environment_config import EnvironmentName, environment_config
-from flows.promote_config import ModelName, RollbackConfig
+from flows.promote_config import ModelName, RollbackConfig, StepCount
 from flows.promote_result import MoveResult, collect, finished
 from tasks.bundle_export.task import find_version
 from tasks.errors import RequestError
@@ -18,7 +18,7 @@ from tasks.tracking.registry import POLICY
 def rollback(
     model: ModelName,
     environment: EnvironmentName = "production",
-    steps: int = 1,
+    steps: StepCount = 1,
     approved_by: str = "",
     reason: str = "",
 ) -> MoveResult:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -80,6 +81,13 @@ def wait_for(url, process, log):
         except OSError:
             time.sleep(0.2)
     raise TimeoutError(log.read_text())
+
+
+def call_prefect(url, method, path, body=None):
+    """Call the API of a Prefect server, patiently: a busy one answers 503 for a moment. Returns the answer's JSON."""
+    with SyncPrefectClient(url) as client:
+        answer = client.request(method, path, json=body).raise_for_status()
+    return answer.json() if answer.content else None
 
 
 @contextlib.contextmanager

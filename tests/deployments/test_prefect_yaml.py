@@ -1,97 +1,37 @@
 """prefect.yaml as a user deploys it: only when the tests pass, with a complete form, and for a real worker to run."""
 
-import os
+import asyncio
+import json
 import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import httpx
 import mlflow
 import pytest
-import yaml
 from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
+from prefect.server.schemas.schedules import CronSchedule
 
+from flows.arrival_events import DEPLOYMENT_LABEL, EVENT
 from flows.config import GateConfig, TrainingConfig
 from tasks.tracking.ledger import Ledger
-from tests.conftest import INPUT_SIZE, ROOT, make_command, reap
-from tests.makers import paint_class_folders
+from tests.conftest import ROOT, call_prefect
+from tests.deployments.conftest import MODEL
+from tests.deployments.deploying import (
+    CONFIG,
+    asked_for,
+    carry_out,
+    deploy,
+    deployments_on,
+    read_run,
+    runs_of,
+    wait_until,
+)
 
-CONFIG = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
 DEPLOYMENTS = [pytest.param(deployment, id=deployment["name"]) for deployment in CONFIG["deployments"]]
 TEST_COMMAND = "uv run pytest"
-LABELS = ("cross", "round", "square")
-PROCESS_SECONDS = 240
-MODEL = "shapes-classification"
 LIMITS = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}
-
-
-def run_prefect(*arguments, folder, environment):
-    """Run the `prefect` command in the project's folder, output to a file; returns exit code and all it said."""
-    log = folder / f"{arguments[0]}.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **environment, "PWD": str(ROOT), "PREFECT_HOME": str(folder / "prefect")},
-            stdout=output,
-            stderr=output,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    try:
-        return process.wait(PROCESS_SECONDS), log.read_text()
-    finally:
-        reap(process)
-
-
-def deploy(prefect_url, folder, script):
-    """Deploy as a user does, with `script` in place of the tests, which would run this file again."""
-    copy = folder / "prefect.yaml"
-    copy.write_text(yaml.safe_dump(with_test_script(script)), encoding="utf-8")
-    return run_prefect(
-        "deploy", "--all", "--prefect-file", str(copy), folder=folder, environment={"PREFECT_API_URL": prefect_url}
-    )
-
-
-def with_test_script(script):
-    build = [
-        {name: {**step, "script": script} if step["id"] == "tests" else step}
-        for named in CONFIG["build"]
-        for name, step in named.items()
-    ]
-    return {**CONFIG, "build": build}
-
-
-def deployments_on(prefect_url):
-    return httpx.post(f"{prefect_url}/deployments/filter", json={}).raise_for_status().json()
-
-
-def count_runs(prefect_url, deployment_id):
-    of_deployment = {"deployments": {"id": {"any_": [deployment_id]}}}
-    return httpx.post(f"{prefect_url}/flow_runs/count", json=of_deployment).raise_for_status().json()
-
-
-@pytest.fixture(scope="module")
-def work_pool(prefect_url):
-    names = {deployment["work_pool"]["name"] for deployment in CONFIG["deployments"]}
-    for name in names:
-        httpx.post(f"{prefect_url}/work_pools/", json={"name": name, "type": "process"}).raise_for_status()
-    yield prefect_url
-    for name in names:
-        httpx.delete(f"{prefect_url}/work_pools/{name}")
-
-
-@pytest.fixture(scope="module")
-def deployed(work_pool, tmp_path_factory):
-    """The deployments by name, as the server holds them after tests that passed."""
-    code, said = deploy(work_pool, tmp_path_factory.mktemp("deploy"), "true")
-    assert code == 0, said
-    found = deployments_on(work_pool)
-    yield {deployment["name"]: deployment for deployment in found}
-    for deployment in found:
-        httpx.delete(f"{work_pool}/deployments/{deployment['id']}")
 
 
 def test_build_step_is_the_test_command_of_the_readme():
@@ -134,10 +74,27 @@ def test_failing_tests_deploy_nothing(work_pool, tmp_path):
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_schedules_are_inactive(deployed, deployment):
-    schedules = deployed[deployment["name"]]["schedules"]
-    assert {schedule["slug"] for schedule in schedules} == {planned["slug"] for planned in deployment["schedules"]}
-    assert not any(schedule["active"] for schedule in schedules)
+def test_schedules_are_registered_and_inactive(deployed, deployment):
+    schedules = {schedule["slug"]: schedule for schedule in deployed[deployment["name"]]["schedules"]}
+    assert set(schedules) == {planned["slug"] for planned in deployment["schedules"]}
+    for planned in deployment["schedules"]:
+        schedule = schedules[planned["slug"]]
+        assert not schedule["active"]
+        cron = CronSchedule.model_validate(schedule["schedule"])
+        assert (cron.cron, cron.timezone) == (planned["cron"], "UTC")
+        first, second = asyncio.run(cron.get_dates(2))
+        assert second - first == timedelta(days=1)
+
+
+@pytest.mark.parametrize("deployment", [one for one in DEPLOYMENTS if "triggers" in one.values[0]])
+def test_automation_waits_for_the_events_of_its_deployment(work_pool, deployed, deployment):
+    held = deployed[deployment["name"]]
+    (automation,) = call_prefect(work_pool, "GET", f"/automations/related-to/prefect.deployment.{held['id']}")
+    name = f"{deployment['entrypoint'].rpartition(':')[2]}/{held['name']}"
+    assert (automation["trigger"]["match"], automation["trigger"]["expect"]) == ({DEPLOYMENT_LABEL: name}, [EVENT])
+    (action,) = automation["actions"]
+    assert (automation["enabled"], action["deployment_id"]) == (True, held["id"])
+    assert action["parameters"] == deployment["triggers"][0]["parameters"]
 
 
 def assert_limited(place, field):
@@ -184,45 +141,11 @@ def test_form_is_complete(deployed, deployment):
 )
 def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, deployment, parameters, words):
     deployment_id = deployed[deployment]["id"]
-    before = count_runs(work_pool, deployment_id)
+    before = runs_of(work_pool, deployed[deployment])
     answer = httpx.post(f"{work_pool}/deployments/{deployment_id}/create_flow_run", json={"parameters": parameters})
     assert answer.status_code == httpx.codes.CONFLICT
     assert words in answer.json()["detail"]
-    assert count_runs(work_pool, deployment_id) == before
-
-
-def asked_for(work_pool, deployment, parameters):
-    creation = f"{work_pool}/deployments/{deployment['id']}/create_flow_run"
-    return httpx.post(creation, json={"parameters": parameters}).raise_for_status().json()["id"]
-
-
-def worker_arguments(deployment):
-    return ("worker", "start", "--pool", deployment["work_pool_name"], "--type", "process", "--run-once")
-
-
-def read_run(work_pool, run_id):
-    return httpx.get(f"{work_pool}/flow_runs/{run_id}").raise_for_status().json()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, prefect_url, exported_home):
-    """A home that a worker trains into; what stands in it is promoted afterwards."""
-    return make_command(tmp_path_factory.mktemp("site"), prefect_url, exported_home)
-
-
-@pytest.fixture(scope="module")
-def trained_by_worker(work_pool, deployed, site):
-    photos = paint_class_folders(site.folder / "shapes", labels=LABELS, images_per_label=8)
-    changed = {
-        "data": {"source": str(photos)},
-        "training": {"input_size": INPUT_SIZE},
-        "gate": {"min_macro_f1": 0.0, "min_label_recall": 0.0},
-    }
-    run_id = asked_for(work_pool, deployed["classification"], changed)
-    arguments = worker_arguments(deployed["classification"])
-    code, said = run_prefect(*arguments, folder=site.folder, environment=site.environment)
-    assert code == 0, said
-    return run_id, changed, said
+    assert runs_of(work_pool, deployed[deployment]) == before
 
 
 def test_worker_trains_what_was_asked_for(work_pool, deployed, site, trained_by_worker):
@@ -249,8 +172,7 @@ def test_person_approves_in_the_form_what_goes_to_production(work_pool, deployed
     for approve in (False, True):
         run_id = asked_for(work_pool, deployed["promotion"], {"model": MODEL})
         with ThreadPoolExecutor(1) as thread:
-            arguments = worker_arguments(deployed["promotion"])
-            worker = thread.submit(run_prefect, *arguments, folder=site.folder, environment=site.environment)
+            worker = thread.submit(carry_out, site, deployed["promotion"])
             wait_for_form(work_pool, run_id, worker)
             assert "production" not in client.get_registered_model(MODEL).aliases
             said = {"run_input": {"approve": approve, "who": "Ann", "why": "looked at the report"}}
@@ -266,8 +188,32 @@ def test_person_approves_in_the_form_what_goes_to_production(work_pool, deployed
 
 
 def wait_for_form(work_pool, run_id, worker):
-    deadline = time.monotonic() + PROCESS_SECONDS
-    while read_run(work_pool, run_id)["state_type"] != "PAUSED":
-        assert not worker.done(), worker.result()
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    wait_until(lambda: read_run(work_pool, run_id)["state_type"] == "PAUSED", lambda: not worker.done())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "state", "words"),
+    [
+        pytest.param("from-any-source", "Written", "", id="ground truth"),
+        pytest.param("predictions", "Written", "", id="predictions"),
+        pytest.param("detection", "Staged", "defects-detection version 1", id="detector"),
+        pytest.param("another-format", "Exported", "", id="export"),
+        pytest.param("rollback", "Failed", "no earlier", id="rollback of the first version"),
+    ],
+)
+def test_worker_carries_out(carried_out, name, state, words):
+    run = carried_out[name]
+    assert run["state_name"] == state, run["state"]["message"]
+    assert words in run["state"]["message"]
+
+
+@pytest.mark.slow
+def test_file_dropped_into_a_watched_folder_is_predicted(carried_out, started_by_a_file, site, inbox):
+    _, said = started_by_a_file
+    assert (said["status"], said["folder"], said["images"]) == ("stopped", str(inbox), 2)
+    (predictions,) = (site.home.root / "predictions" / MODEL).rglob("predictions.jsonl")
+    (line,) = predictions.read_text().splitlines()
+    assert json.loads(line)["image"] == "line 1/part.png"
+    assert "broken.png" in predictions.with_name("findings.jsonl").read_text()
+    assert carried_out["predictions"]["created_by"]["type"] == "AUTOMATION"
