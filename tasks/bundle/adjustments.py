@@ -25,6 +25,10 @@ class Region:
     width: int
     height: int
 
+    def ratios(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return left, top, width and height as ratios of an image of `width` x `height` pixels."""
+        return self.left / width, self.top / height, self.width / width, self.height / height
+
 
 class Crop(BaseModel, frozen=True, extra="forbid"):
     """Keep one rectangle, given as ratios of the image's width and height."""

@@ -20,12 +20,21 @@ SCHEMA_VERSION = 1
 MAX_MODEL_JSON_BYTES = 16 * 2**20
 MAX_NETWORK_BYTES = 2 * 2**30
 
-Task = Literal["classification", "detection"]
-Role = Literal["backbone", "head", "detector"]
+Task = Literal["classification", "detection", "anomaly"]
+Role = Literal["backbone", "head", "detector", "memory"]
 
-_ROLES_BY_TASK: dict[Task, set[Role]] = {"classification": {"backbone", "head"}, "detection": {"detector"}}
-_FRAMING_BY_TASK: dict[Task, type[Resize | Letterbox]] = {"classification": Resize, "detection": Letterbox}
-_MIN_LABELS_BY_TASK: dict[Task, int] = {"classification": 2, "detection": 1}
+_ROLES_BY_TASK: dict[Task, set[Role]] = {
+    "classification": {"backbone", "head"},
+    "detection": {"detector"},
+    "anomaly": {"backbone", "memory"},
+}
+_FRAMING_BY_TASK: dict[Task, type[Resize | Letterbox]] = {
+    "classification": Resize,
+    "detection": Letterbox,
+    "anomaly": Resize,
+}
+TASKS_WITH_BOXES: frozenset[Task] = frozenset({"detection", "anomaly"})
+_MIN_LABELS_BY_TASK: dict[Task, int] = {"classification": 2, "detection": 1, "anomaly": 1}
 
 
 class Network(BaseModel, frozen=True, extra="forbid"):
@@ -77,6 +86,32 @@ class BoxDecoding(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
+class AnomalyScoring(BaseModel, frozen=True, extra="forbid"):
+    """How distances of patches become a score, a confidence and regions; `tasks/bundle/anomaly.py` does it.
+
+    Attributes:
+        rows: patches from the upper edge of the input to the lower one.
+        columns: patches from the left edge to the right one.
+        smoothing_cells: standard deviation of the Gaussian over the distances, in patches.
+        top_share: share of an image's patches, the hottest, whose mean is its score.
+        limit: the score whose confidence is one half.
+        steepness: how fast the confidence rises about the limit: the slope of its logit over the score's logarithm.
+        region_limit: patches at least this hot belong to an abnormal region.
+        max_boxes: the hottest regions told of one image.
+    """
+
+    name: Literal["nearest-patch"] = "nearest-patch"
+    version: Literal[1] = 1
+    rows: int = Field(ge=1, le=512)
+    columns: int = Field(ge=1, le=512)
+    smoothing_cells: float = Field(default=1.0, gt=0.0, le=16.0)
+    top_share: float = Field(default=0.01, gt=0.0, le=1.0)
+    limit: float = Field(gt=0.0, allow_inf_nan=False)
+    steepness: float = Field(gt=0.0, le=1000.0)
+    region_limit: float = Field(gt=0.0, allow_inf_nan=False)
+    max_boxes: int = Field(default=20, ge=1, le=1000)
+
+
 class ModelCard(BaseModel, frozen=True, extra="forbid"):
     """The content of `model.json`.
 
@@ -85,11 +120,13 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         labels: in the order of the network's outputs.
         thresholds: per label, 0 to 1: the lowest confidence at which the label is given.
         steps: the preprocessing, in order.
-        networks: by role; a classifier has a backbone and a head, a detector one network.
+        networks: by role; a classifier has a backbone and a head, a detector one network, an anomaly model a backbone
+            and the memory of normal patches.
         dataset_digest: the dataset version it learned from.
         provenance: whatever else identifies its making (backbone, seed, settings, library versions).
-        decoding: how a detector's outputs become boxes; None for a classifier.
+        decoding: how a detector's outputs become boxes; None for others.
         weights: what a training can go on from, or None.
+        scoring: how an anomaly model's distances become answers; None for others.
     """
 
     schema_version: Literal[1] = 1
@@ -102,6 +139,12 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     provenance: dict[str, str | int | float | bool]
     decoding: BoxDecoding | None = None
     weights: WeightsFile | None = None
+    scoring: AnomalyScoring | None = None
+
+    @property
+    def finds_boxes(self) -> bool:
+        """Whether answers have boxes."""
+        return self.task in TASKS_WITH_BOXES
 
     @model_validator(mode="after")
     def _labels_fit(self) -> "ModelCard":
@@ -130,7 +173,9 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         if not isinstance(self.steps[-2], _FRAMING_BY_TASK[self.task]):
             raise ValueError(f"{self.task} has no step '{self.steps[-2].name}'")
         if (self.decoding is not None) != (self.task == "detection"):
-            raise ValueError("a detector needs a decoding of its boxes, a classifier has none")
+            raise ValueError("a detector needs a decoding of its boxes, others have none")
+        if (self.scoring is not None) != (self.task == "anomaly"):
+            raise ValueError("an anomaly model needs a scoring of its distances, others have none")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 Runs on numpy, OpenCV, Pillow and ONNX Runtime; imports no torch, no scikit-learn, and loads no pickle.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,15 +12,19 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from tasks.bundle.anomaly import confidence_of, find_regions, score_of, smooth
 from tasks.bundle.detection import find_boxes, output_shapes
-from tasks.bundle.format import BoxDecoding, ModelCard, Role, read_model_card
-from tasks.bundle.preprocessing import DetectorSteps, Letterbox, Placement, Steps, frame
+from tasks.bundle.format import BoxDecoding, ModelCard, Role, Task, read_model_card
+from tasks.bundle.preprocessing import DetectorSteps, Letterbox, Placement, Steps, frame, seen_region
 from tasks.errors import BundleError
 from tasks.vision.boxes import DetectedBox
+from tasks.vision.heat_maps import HeatMap
 from tasks.vision.images import RgbImage, decode_rgb
 
 BATCH_SIZE = 16
 """Images per network call: larger batches gain nothing on a CPU (measured) and cost memory."""
+PATCHES_PER_CALL = 1024
+"""Whose distances to all patches of a memory are held at a time: 8 MB for a memory of 2,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,15 @@ class Prediction:
         confidences: label to confidence, 0 to 1, highest first; all labels of the model. A detector's confidence in a
             label is that of the label's surest box, 0 without one.
         labels: those whose confidence reaches their threshold, highest first.
-        boxes: what a detector found, the surest first, whether or not it reaches its label's threshold.
+        boxes: what a detector found, the surest first, whether or not it reaches its label's threshold; the hot
+            regions that an anomaly model found.
+        heat_map: how abnormal each part of the image is, of an anomaly model; None of others.
     """
 
     confidences: dict[str, float]
     labels: tuple[str, ...]
     boxes: tuple[DetectedBox, ...] = ()
+    heat_map: HeatMap | None = None
 
     @property
     def top_label(self) -> str:
@@ -161,6 +168,42 @@ class _Detector:
         return DetectedBox(label, left, top, right - left, bottom - top, score, is_given)
 
 
+class _AnomalyModel:
+    def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
+        if card.scoring is None:
+            raise BundleError("an anomaly model needs a scoring of its distances")
+        self._label = card.labels[0]
+        self._threshold = card.thresholds[self._label]
+        self._scoring = card.scoring
+        self._steps = card.steps
+        self._backbone, self._memory = networks["backbone"], networks["memory"]
+        self.shapes: dict[str, tuple[int, ...]] = {"distances": (card.scoring.rows, card.scoring.columns)}
+
+    def run(self, batch: NDArray[np.float32]) -> Outputs:
+        patches = self._backbone.run(batch)
+        rows = patches.reshape(-1, patches.shape[-1])
+        parts = [self._memory.run(rows[i : i + PATCHES_PER_CALL]) for i in range(0, len(rows), PATCHES_PER_CALL)]
+        return {"distances": np.concatenate(parts).reshape(patches.shape[:-1])}
+
+    def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
+        heat = smooth(outputs["distances"], self._scoring)
+        confidence = confidence_of(score_of(heat, self._scoring), self._scoring)
+        is_given = confidence >= self._threshold
+        seen = seen_region(self._steps, image.width, image.height)
+        boxes = find_regions(heat, self._scoring, self._label, confidence, seen, is_given=is_given)
+        given = (self._label,) if is_given else ()
+        return Prediction(
+            {self._label: confidence}, given, boxes, HeatMap.of(heat, seen.ratios(image.width, image.height))
+        )
+
+
+_MODELS: Mapping[Task, Callable[[ModelCard, Mapping[Role, OnnxNetwork]], _TaskModel]] = {
+    "classification": _Classifier,
+    "detection": _Detector,
+    "anomaly": _AnomalyModel,
+}
+
+
 class Predictor:
     """A loaded model bundle.
 
@@ -172,7 +215,7 @@ class Predictor:
     def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
         self.card = card
         self._networks = networks
-        self._model: _TaskModel = (_Detector if card.task == "detection" else _Classifier)(card, networks)
+        self._model = _MODELS[card.task](card, networks)
 
     @classmethod
     def open(cls, folder: Path, *, expected_digest: str = "", threads: int = 0) -> "Predictor":

@@ -140,6 +140,16 @@ def prepare_batch(images: Sequence[RgbImage], steps: Steps) -> NDArray[np.float3
     return steps[-1].apply_to_batch(np.stack([frame(image, steps) for image in images]))
 
 
+def seen_region(steps: Steps, width: int, height: int) -> Region:
+    """Return the part of an image of `width` x `height` pixels that is framed: all of it, unless it is cropped."""
+    region = Region(0, 0, width, height)
+    for step in steps:
+        if isinstance(step, Crop):
+            inner = step.region(region.width, region.height)
+            region = Region(region.left + inner.left, region.top + inner.top, inner.width, inner.height)
+    return region
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Where an image lies in a detector's input: this region of it, letterboxed."""
@@ -150,12 +160,7 @@ class Placement:
     @classmethod
     def of(cls, steps: DetectorSteps, width: int, height: int) -> "Placement":
         """Return the placement of an image of `width` x `height` pixels."""
-        region = Region(0, 0, width, height)
-        for step in steps[:-2]:
-            if isinstance(step, Crop):
-                inner = step.region(region.width, region.height)
-                region = Region(region.left + inner.left, region.top + inner.top, inner.width, inner.height)
-        return cls(steps[-2], region)
+        return cls(steps[-2], seen_region(steps, width, height))
 
     @property
     def content_size(self) -> tuple[int, int]:

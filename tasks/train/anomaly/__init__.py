@@ -1,0 +1,1 @@
+"""Learn what is normal: patches of good images, remembered."""

@@ -1,0 +1,55 @@
+"""Images to patches, a batch at a time: patches of all images at once would take a megabyte for each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.bundle.predictor import BATCH_SIZE, OnnxNetwork
+from tasks.bundle.preprocessing import ClassifierSteps, frame
+from tasks.dataset.entries import ImageEntry
+from tasks.dataset.files import read_image_bytes
+from tasks.train.anomaly.memory import Patches
+from tasks.vision.images import decode_rgb
+
+DECODERS = 2
+MAX_CANDIDATES = 30_000
+"""Patches that a memory is chosen from, evenly many of each image: 52 MB. Twice as many, and twice the memory, changed
+the area under ROC on transistors by less than 0.001."""
+
+
+def patches_of(
+    network: OnnxNetwork, root: Path, entries: Sequence[ImageEntry], steps: ClassifierSteps
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the patches of batches of images: N x rows x columns x C.
+
+    Raises:
+        SourceChanged: when a file's bytes are not those that were checked at ingest.
+    """
+    remaining = iter(entries)
+    with ThreadPoolExecutor(DECODERS) as pool:
+        while batch := list(islice(remaining, BATCH_SIZE)):
+            images = pool.map(lambda entry: frame(decode_rgb(read_image_bytes(root, entry)), steps), batch)
+            yield network.run(steps[-1].apply_to_batch(np.stack(list(images))))
+
+
+def candidate_patches(
+    network: OnnxNetwork,
+    root: Path,
+    entries: Sequence[ImageEntry],
+    steps: ClassifierSteps,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> tuple[Patches, NDArray[np.intp]]:
+    """Return evenly many random patches of each image, about `MAX_CANDIDATES` in all, and each one's image."""
+    rng = np.random.default_rng(seed)
+    each = max(1, MAX_CANDIDATES // len(entries))
+    kept: list[Patches] = []
+    for batch in patches_of(network, root, entries, steps):
+        for patches in batch.reshape(len(batch), -1, batch.shape[-1]):
+            kept.append(patches[rng.permutation(len(patches))[:each]])
+        report(len(kept), len(entries))
+    return np.concatenate(kept), np.repeat(np.arange(len(kept)), [len(patches) for patches in kept])
