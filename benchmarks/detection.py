@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 
-from flows.config import DataConfig, MaskConfig, TrainingConfig
+from flows.config import DataConfig, MaskConfig, TrainConfig, TrainingConfig
 from tasks.bundle.predictor import Predictor
 from tasks.bundle.preprocessing import detection_steps, prepare_batch
 from tasks.dataset.entries import SPLITS, ImageEntry
@@ -69,7 +69,7 @@ def main() -> None:
     peer = None if arguments.without_peer else _load_peer(arguments.yardsticks)
     with tempfile.TemporaryDirectory() as folder:
         entries, labels = _entries(Path(folder), arguments.data)
-        steps = detection_steps(TrainingConfig().input_size)
+        steps = detection_steps(TrainConfig().input_size)
         samples = prepare_samples(
             Path(folder) / "samples.npy", arguments.data, entries, labels, steps, lambda done, total: None
         )
@@ -181,14 +181,15 @@ def _run_keeneye(
     held_out = [i for i, place in enumerate(fold_of) if place == fold]
     training = TrainingConfig(seed=arguments.seed)
     options = training.detector.model_copy(update={"epochs": 1} if arguments.prediction_only else {})
-    steps = detection_steps(training.input_size)
+    side = TrainConfig().input_size
+    steps = detection_steps(side)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed * 1000 + fold)
         start = time.perf_counter()
         network = build_network(Architecture(options.backbone, options.frozen_stages, len(labels)))
         load_packaged_backbone(network, options.backbone)
         schedule = Schedule(device="cpu", **options.model_dump(exclude={"backbone", "frozen_stages"}))
-        frozen = frozen or export_frozen(network, training.input_size, folder / "frozen.onnx", "cpu")
+        frozen = frozen or export_frozen(network, side, folder / "frozen.onnx", "cpu")
         fitted = fit(network, learned, steps[-1], schedule, folder / f"fold-{fold}.pt", frozen=frozen)
         keeneye.seconds.append(time.perf_counter() - start)
     found = detect(fitted.network, samples.take(held_out), labels, steps, DECODING, frozen)
@@ -235,7 +236,7 @@ def _compare_prediction(
     predictor: Predictor,
     files: Sequence[bytes],
 ) -> None:
-    letterbox, normalise = detection_steps(TrainingConfig().input_size)
+    letterbox, normalise = detection_steps(TrainConfig().input_size)
     graph = Graph(network).eval()
 
     def plain(data: bytes) -> None:

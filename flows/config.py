@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Task = Literal["classification", "detection"]
+Task = Literal["classification", "detection", "anomaly"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
 Algorithm = Literal["logistic", "svm", "random_forest", "knn", "ensemble"]
@@ -112,6 +112,12 @@ class DataConfig(Group):
         default=True,
         description="Keep pictures that show the same but for compression, size or brightness in one split.",
         json_schema_extra={"position": 13},
+    )
+    normal_label: str = Field(
+        default="",
+        max_length=256,
+        description="Anomalies: the label of images that are as they should be; empty takes good, normal and ok.",
+        json_schema_extra={"position": 14},
     )
 
 
@@ -259,15 +265,36 @@ class PreprocessingConfig(Group):
     )
 
 
+class AnomalyConfig(Group):
+    """How an anomaly model remembers normal images; other models have none of these."""
+
+    memory_patches: int = Field(
+        default=2000,
+        ge=10,
+        le=20_000,
+        description="Patches of normal images that are remembered; more take longer to search.",
+        json_schema_extra={"position": 1},
+    )
+    false_alarm_rate: float = Field(
+        default=0.02,
+        gt=0.0,
+        le=0.5,
+        description="Share of normal images that may be called abnormal; it sets the threshold where the validation "
+        "images hold fewer than 5 anomalies.",
+        json_schema_extra={"position": 2},
+    )
+
+
 class TrainingConfig(Group):
     """How the model learns."""
 
-    input_size: int = Field(
-        default=320,
+    input_size: int | None = Field(
+        default=None,
         ge=64,
         le=1024,
         multiple_of=32,
-        description="Side of the square the network sees (pixels); larger shows finer detail and takes longer.",
+        description="Side of the square the network sees (pixels); larger shows finer detail and takes longer. Empty "
+        "takes 320, and 448 to find anomalies.",
         json_schema_extra={"position": 1},
     )
     seed: int = Field(
@@ -310,6 +337,12 @@ class TrainingConfig(Group):
         "chosen by cross-validation.",
         json_schema_extra={"position": 7},
     )
+    anomaly: AnomalyConfig = Field(
+        default=AnomalyConfig(),
+        title="Anomalies",
+        description="Options of an anomaly model.",
+        json_schema_extra={"position": 8},
+    )
 
 
 class EvaluationConfig(Group):
@@ -342,13 +375,20 @@ class GateConfig(Group):
         description="Detection: lowest mAP50 (mean over labels of the average precision at an overlap, IoU, of 0.5).",
         json_schema_extra={"position": 2},
     )
+    min_image_auroc: float = Field(
+        default=0.90,
+        ge=0.0,
+        le=1.0,
+        description="Anomalies: lowest area under the ROC curve of the images' confidences.",
+        json_schema_extra={"position": 3},
+    )
     min_label_recall: float = Field(
         default=0.60,
         ge=0.0,
         le=1.0,
         description="Lowest recall of any single label; a detector's label with fewer than 10 test boxes and no "
         "cross-validated figure is not judged.",
-        json_schema_extra={"position": 3},
+        json_schema_extra={"position": 4},
     )
     max_confidence_drift: float = Field(
         default=0.001,
@@ -356,13 +396,13 @@ class GateConfig(Group):
         le=1.0,
         description="Inference test: largest difference between a confidence of the registered model and the "
         "same confidence at evaluation.",
-        json_schema_extra={"position": 4},
+        json_schema_extra={"position": 5},
     )
     max_latency_ms: float = Field(
         default=1000.0,
         gt=0.0,
         description="Inference test: longest time per image, 95th percentile (milliseconds).",
-        json_schema_extra={"position": 5},
+        json_schema_extra={"position": 6},
     )
 
 
@@ -387,7 +427,8 @@ class TrainConfig(Group):
 
     task: Task = Field(
         default="classification",
-        description="What the model answers: one label per image, or the boxes of what it finds.",
+        description="What the model answers: one label per image, the boxes of what it finds, or how far an image is "
+        "from normal ones (anomaly).",
     )
     data: DataConfig = Field(default=DataConfig(), description="Where the images come from.")
     masks: MaskConfig = Field(default=MaskConfig(), description="How masks become bounding boxes, for detection.")
@@ -395,6 +436,11 @@ class TrainConfig(Group):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
     gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")
     registry: RegistryConfig = Field(default=RegistryConfig(), description="Where the model goes.")
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square the network sees (pixels): as asked for, or what suits the task."""
+        return self.training.input_size or (448 if self.task == "anomaly" else 320)
 
     @model_validator(mode="after")
     def _has_no_idle_field(self) -> Self:
@@ -405,9 +451,13 @@ class TrainConfig(Group):
         return self
 
 
+_OF_CLASSIFIERS = ("training.algorithm", "gate.min_macro_f1")
+_OF_DETECTORS = ("training.device", "training.weights", "training.detector", "gate.min_map_50")
+_OF_ANOMALIES = ("data.normal_label", "training.anomaly", "gate.min_image_auroc")
 _OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
-    "classification": ("masks", "training.device", "training.weights", "training.detector", "gate.min_map_50"),
-    "detection": ("training.algorithm", "gate.min_macro_f1"),
+    "classification": ("masks", *_OF_DETECTORS, *_OF_ANOMALIES),
+    "detection": (*_OF_CLASSIFIERS, *_OF_ANOMALIES),
+    "anomaly": (*_OF_DETECTORS, *_OF_CLASSIFIERS, "evaluation.folds"),
 }
 """Fields that a task would ignore: giving one a value is a mistake that is told."""
 

@@ -7,9 +7,8 @@ from prefect.states import Completed
 
 from flows.config import GateConfig
 from tasks.bundle_export.records import Comparison, ExportReport, PublishedExport
-from tasks.evaluate.gate import judge, judge_detection
+from tasks.evaluate.gate import judge_metrics
 from tasks.evaluate.records import GateVerdict
-from tasks.metrics.detection import DetectionMetrics
 from tasks.stores.content import StageRecord
 
 
@@ -28,10 +27,7 @@ class ExportResult(ExportReport, frozen=True):
 
 def judged(comparison: Comparison, gate: GateConfig) -> GateVerdict:
     """Judge the export's figures as those of a training are judged."""
-    metrics = comparison.metrics
-    if isinstance(metrics, DetectionMetrics):
-        return judge_detection(metrics, gate.min_map_50, gate.min_label_recall)
-    return judge(metrics, gate.min_macro_f1, gate.min_label_recall)
+    return judge_metrics(comparison.metrics, gate.model_dump())
 
 
 def finished(result: ExportResult) -> ExportResult:

@@ -11,8 +11,7 @@ from tasks.evaluate.records import Evaluation
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.ingest.records import IngestedImages
 from tasks.manifest.records import Manifest
-from tasks.metrics.classification import ClassificationMetrics
-from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 from tasks.register.records import RegisteredVersion
 from tasks.report.records import WrittenReport
 from tasks.stores.content import StageRecord
@@ -33,14 +32,15 @@ class Counts(BaseModel, frozen=True):
 class Gate(BaseModel, frozen=True):
     """The gate's verdict, with a sentence per limit that was missed.
 
-    `macro_f1` of a classifier or `map_50` of a detector is the figure it judged; `judged_on` says per label whether
-    that was `test` or `cross-validation`.
+    `macro_f1` of a classifier, `map_50` of a detector or `image_auroc` of an anomaly model is the figure it judged;
+    `judged_on` says per label whether that was `test` or `cross-validation`.
     """
 
     passed: bool
     reasons: tuple[str, ...]
     macro_f1: float | None
     map_50: float | None
+    image_auroc: float | None
     judged_on: dict[str, str]
 
 
@@ -65,7 +65,7 @@ class TrainResult(BaseModel, frozen=True):
     dataset_name: str
     dataset_digest: str
     counts: Counts
-    metrics: ClassificationMetrics | DetectionMetrics
+    metrics: TaskMetrics
     gate: Gate
     inference_test: InferenceOutcome
     report_path: str

@@ -13,7 +13,7 @@ from tasks.tracking.ledger import EntryKind, Ledger, LedgerEntry, open_move, sta
 from tasks.tracking.registry import Registry, VersionInfo
 
 ENVIRONMENTS = ("staging", "production")
-HEADLINES = ("test.macro_f1", "test.map_50")
+HEADLINES = ("test.macro_f1", "test.map_50", "test.image_auroc")
 HISTORY_SHOWN = 10
 
 

@@ -12,7 +12,11 @@ from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, RegisteredMod
 
 MAX_KNOWN_RUNS = 2000
 NOT_STARTED = "NOT_STARTED"
-_FIGURE_OF_TASK = {"detection": "test.map_50", "classification": "test.accuracy"}
+_FIGURE_OF_TASK = {
+    "detection": "test.map_50",
+    "classification": "test.accuracy",
+    "anomaly": "test.image_auroc",
+}
 """The figure that only this task's models have, by which the listing tells the task without opening a bundle."""
 
 Document = dict[str, Any]

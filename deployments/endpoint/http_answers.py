@@ -1,10 +1,11 @@
 """The documents of the plain HTTP API, as OpenAPI describes them, and how an answer becomes one."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.bundle.format import Task
 from tasks.serving.selection import RatioBox, Selected, select
 from tasks.serving.service import Answer
 
@@ -58,14 +59,15 @@ class PredictionDocument(BaseModel):
         width: of the upright image, in pixels.
         height: of the upright image, in pixels.
         labels: the surest first; a detector's are those of its boxes.
-        boxes: the surest first; none of a classifier.
-        confidences: of every label of the model, 0 to 100; a detector's is that of the label's surest box.
+        boxes: the surest first; none of a classifier. An anomaly model's have its one confidence, the hottest first.
+        confidences: of every label of the model, 0 to 100; a detector's is that of the label's surest box. An anomaly
+            model has the label `anomaly`, which is among `labels` when that is its verdict.
     """
 
     model: str
     version: str
     bundle_digest: str
-    task: Literal["classification", "detection"]
+    task: Task
     width: int
     height: int
     labels: list[LabelDocument]

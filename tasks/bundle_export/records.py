@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from tasks.evaluate.records import GateVerdict
 from tasks.manifest.records import Manifest
-from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.anomaly import AnomalyMetrics
 from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 from tasks.stores.content import StageRecord
 from tasks.train.records import TrainedModel
 
@@ -67,7 +68,8 @@ class ModelFigures(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         megabytes: of the files that a prediction opens, in millions of bytes.
         milliseconds: per image, one image at a time, framed already; the best of several rounds.
-        metric: macro-F1 of a classifier, mAP50 of a detector, on the test images; 0 to 1.
+        metric: macro-F1 of a classifier, mAP50 of a detector, image AUROC of an anomaly model, on the test images;
+            0 to 1.
     """
 
     megabytes: float
@@ -102,12 +104,14 @@ class Comparison(StageRecord, frozen=True):
     original: ModelFigures
     exported: ModelFigures
     parity: Parity
-    metrics: ClassificationMetrics | DetectionMetrics
+    metrics: TaskMetrics
     """Of the export, on the test images, with the cross-validated figures of the training."""
 
     @property
     def metric_name(self) -> str:
         """The figure that a loss is counted in."""
+        if isinstance(self.metrics, AnomalyMetrics):
+            return "image AUROC"
         return "mAP50" if isinstance(self.metrics, DetectionMetrics) else "macro-F1"
 
     @property
@@ -150,7 +154,7 @@ class ExportReport(BaseModel, frozen=True):
     original: ModelFigures
     exported: ModelFigures
     parity: Parity
-    metrics: ClassificationMetrics | DetectionMetrics
+    metrics: TaskMetrics
     gate: GateVerdict
 
 

@@ -25,7 +25,7 @@ def main(paths: list[str]) -> None:
     card, networks = load()
     for path in paths:
         image = read_rgb(path)
-        predict = detect if card["task"] == "detection" else classify
+        predict = {"classification": classify, "detection": detect, "anomaly": find_anomalies}[card["task"]]
         sys.stdout.write(json.dumps({"image": path, **predict(card, networks, image)}, ensure_ascii=False) + "\n")
 
 
@@ -118,6 +118,31 @@ def classify(card: dict[str, Any], networks: dict[str, Network], image: np.ndarr
     found = sorted(zip(card["labels"], probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
     given = [label for label, confidence in found if confidence >= card["thresholds"][label]]
     return {"labels": given, "confidences": dict(found)}
+
+
+def find_anomalies(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray) -> dict[str, Any]:
+    """Return how sure an anomaly is, and the boxes around hot regions, the hottest first."""
+    image, corner = adjust(card, image)
+    step, scoring, label = card["steps"][-2], card["scoring"], card["labels"][0]
+    patches = list(networks["backbone"](normalise(card, stretch(image, step["width"], step["height"]))).values())[-1][0]
+    distances = list(networks["memory"](patches.reshape(-1, patches.shape[-1])).values())[-1]
+    grid, blur = distances.reshape(patches.shape[:2]), scoring["smoothing_cells"]
+    heat = np.asarray(cv2.GaussianBlur(grid, (0, 0), blur, borderType=cv2.BORDER_REPLICATE))
+    hottest = np.sort(heat, axis=None)[-max(1, round(scoring["top_share"] * heat.size)) :]
+    odds = (float(hottest.mean()) / scoring["limit"]) ** scoring["steepness"]
+    confidence = odds / (1 + odds) if np.isfinite(odds) else 1.0
+    is_given = confidence >= card["thresholds"][label]
+    rows, columns = (8 * cells for cells in heat.shape)
+    fine = cv2.resize(heat, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    _, regions, corners, _ = cv2.connectedComponentsWithStats((fine >= scoring["region_limit"]).astype(np.uint8))
+    across, down = image.shape[1] / columns, image.shape[0] / rows
+    boxes = []
+    for region in sorted(range(1, len(corners)), key=lambda one: -fine[regions == one].max())[: scoring["max_boxes"]]:
+        left, top, width, height = corners[region][:4].tolist()
+        place = {"left": corner[0] + left * across, "top": corner[1] + top * down}
+        box = {"label": label, **place, "width": width * across, "height": height * down}
+        boxes.append({**box, "confidence": confidence, "is_given": is_given})
+    return {"labels": [label] * is_given, "confidences": {label: confidence}, "boxes": boxes}
 
 
 def detect(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray) -> dict[str, Any]:

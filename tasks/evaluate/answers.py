@@ -1,17 +1,20 @@
-"""What the evaluation of either task starts from, and what it comes to."""
+"""What the evaluation of any task starts from, and what it comes to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from tasks.dataset.entries import ImageEntry
 from tasks.evaluate.records import ImagePrediction
-from tasks.metrics.classification import ClassificationMetrics, CrossValidated
-from tasks.metrics.detection import CrossValidatedDetection, DetectionMetrics
+from tasks.metrics.classification import CrossValidated
+from tasks.metrics.detection import CrossValidatedDetection
+from tasks.metrics.task_metrics import TaskMetrics
 
 if TYPE_CHECKING:
     from tasks.evaluate.shared_figures import Drawings
 
-MetricsT = TypeVar("MetricsT", bound=ClassificationMetrics | DetectionMetrics, covariant=True)
+MetricsT = TypeVar("MetricsT", bound=TaskMetrics, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Answers:
         training_images: number of images that the model learned from.
         version_arn: names the model in the service's files.
         cross_validated: the k-fold estimate that training made, or None.
+        entries: the test images, in the same order.
+        root: folder to which their references are relative.
     """
 
     predictions: Sequence[ImagePrediction]
@@ -37,6 +42,8 @@ class Answers:
     training_images: int
     version_arn: str
     cross_validated: CrossValidated | CrossValidatedDetection | None = None
+    entries: Sequence[ImageEntry] = ()
+    root: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)

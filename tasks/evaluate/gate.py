@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from tasks.evaluate.records import GateVerdict
+from tasks.metrics.anomaly import AnomalyMetrics
 from tasks.metrics.classification import ClassificationMetrics, LabelMetrics, macro
 from tasks.metrics.detection import DetectionMetrics
 from tasks.metrics.intervals import wilson_interval
+from tasks.metrics.task_metrics import TaskMetrics
 
 MIN_TEST_IMAGES = 10
 """A label with fewer test images is judged on its cross-validated figures: one image would move recall by 10 %."""
@@ -64,6 +66,39 @@ def judge_detection(metrics: DetectionMetrics, min_map_50: float, min_label_reca
     reasons += _low_recalls(judged, sources, min_label_recall, "boxes")
     reasons += _box_contradictions(metrics)
     return GateVerdict(passed=not reasons, reasons=tuple(reasons), judged_on=sources, map_50=map_50)
+
+
+def judge_anomalies(metrics: AnomalyMetrics, min_image_auroc: float, min_label_recall: float) -> GateVerdict:
+    """Compare an anomaly model's figures on the test images with the limits.
+
+    Without normal images, or without abnormal ones, nothing can be measured, and the model does not pass.
+    """
+    reasons = []
+    if metrics.image_auroc is None:
+        lacking = "normal" if not metrics.normal_images else "abnormal"
+        reasons.append(
+            f"the test images hold no {lacking} one, so there is nothing to measure; add some to the test split, or "
+            "choose another data.split"
+        )
+    elif metrics.image_auroc < min_image_auroc - ROUNDING:
+        reasons.append(
+            f"image AUROC {metrics.image_auroc:.3f} is below gate.min_image_auroc {min_image_auroc:g} (on the test "
+            "images)"
+        )
+    judged = {label: figures for label, figures in metrics.per_label.items() if figures.support}
+    sources = dict.fromkeys(judged, TEST)
+    reasons += _low_recalls(judged, sources, min_label_recall, "images")
+    return GateVerdict(passed=not reasons, reasons=tuple(reasons), judged_on=sources, image_auroc=metrics.image_auroc)
+
+
+def judge_metrics(metrics: TaskMetrics, limits: Mapping[str, float]) -> GateVerdict:
+    """Compare the figures of a model of any task with the limits of its task, which are named as in `gate`."""
+    recall = limits["min_label_recall"]
+    if isinstance(metrics, AnomalyMetrics):
+        return judge_anomalies(metrics, limits["min_image_auroc"], recall)
+    if isinstance(metrics, DetectionMetrics):
+        return judge_detection(metrics, limits["min_map_50"], recall)
+    return judge(metrics, limits["min_macro_f1"], recall)
 
 
 def _low_recalls(

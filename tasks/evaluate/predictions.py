@@ -1,10 +1,11 @@
 """Run a bundle's predictor over the images of a split, as it will run in service."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from tasks.bundle.format import Task
 from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
@@ -21,7 +22,7 @@ def predict_entries(
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     predictions: list[ImagePrediction] = []
-    join = _with_boxes if predictor.card.task == "detection" else _joined
+    join = JOINS[predictor.card.task]
     for start in range(0, len(entries), BATCH_SIZE):
         batch = entries[start : start + BATCH_SIZE]
         answers = predictor.predict_bytes([read_image_bytes(root, entry) for entry in batch])
@@ -54,3 +55,14 @@ def _joined(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
 def _with_boxes(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
     boxes = {"true_boxes": entry.truth.boxes or (), "boxes": answer.boxes}
     return _joined(entry, answer).model_copy(update=boxes)
+
+
+def _with_heat_map(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
+    return _with_boxes(entry, answer).model_copy(update={"heat_map": answer.heat_map})
+
+
+JOINS: Mapping[Task, Callable[[ImageEntry, Prediction], ImagePrediction]] = {
+    "classification": _joined,
+    "detection": _with_boxes,
+    "anomaly": _with_heat_map,
+}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tasks.metrics.classification import ClassificationMetrics
-from tasks.metrics.detection import DetectionMetrics
 from tasks.metrics.matching import match_boxes
+from tasks.metrics.task_metrics import TaskMetrics
 from tasks.stores.content import StageRecord
 from tasks.vision.boxes import BoundingBox, DetectedBox
+from tasks.vision.heat_maps import HeatMap
 
 PREDICTIONS_FILE = "predictions.jsonl"
 SUMMARY_FILE = "EvaluationResultSummary.json"
@@ -21,8 +21,8 @@ class GateVerdict(BaseModel, frozen=True, extra="forbid"):
     """Whether the figures reach the limits; a reason is a sentence per limit that was missed.
 
     `judged_on` names, per label, which figures were judged: `test` or `cross-validation`, or `too few boxes` when a
-    detector's label was not judged by itself. `macro_f1` is the figure of a classifier, `map_50` that of a detector;
-    None when there was nothing to judge.
+    detector's label was not judged by itself. `macro_f1` is the figure of a classifier, `map_50` that of a detector,
+    `image_auroc` that of an anomaly model; None when there was nothing to judge.
     """
 
     passed: bool
@@ -30,6 +30,7 @@ class GateVerdict(BaseModel, frozen=True, extra="forbid"):
     judged_on: dict[str, str]
     macro_f1: float | None = None
     map_50: float | None = None
+    image_auroc: float | None = None
 
 
 NOT_JUDGED = GateVerdict(passed=False, reasons=("the gate was not judged",), judged_on={})
@@ -40,6 +41,7 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
 
     `confidences` holds all labels, highest first; `given` those at or above their thresholds. A detector's answer has
     boxes besides: `true_boxes` in the order of the manifest, `boxes` the surest first; both are None for a classifier.
+    An anomaly model's has boxes around hot regions and a `heat_map`, which others have not.
     """
 
     source_ref: str
@@ -49,6 +51,7 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     given: tuple[str, ...]
     true_boxes: tuple[BoundingBox, ...] | None = None
     boxes: tuple[DetectedBox, ...] | None = None
+    heat_map: HeatMap | None = None
 
     @property
     def top_label(self) -> str:
@@ -64,8 +67,11 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     def is_correct(self) -> bool:
         """Whether the top label is true; of a detector, whether its given boxes are the true ones, none more or less.
 
-        A given box is a true one when label and place agree, the latter as `tasks/metrics/matching.py` has it.
+        A given box is a true one when label and place agree, the latter as `tasks/metrics/matching.py` has it. An
+        anomaly model is right when it gives its label to an abnormal image, or none to a normal one.
         """
+        if self.heat_map is not None:
+            return self.given == self.truth
         if self.boxes is None:
             return self.top_label in self.truth
         matches = match_boxes(self.true_boxes or (), self.given_boxes)
@@ -82,7 +88,7 @@ class Evaluation(StageRecord, frozen=True):
     """
 
     entry_path: str = ""
-    metrics: ClassificationMetrics | DetectionMetrics
+    metrics: TaskMetrics
     gate: GateVerdict = NOT_JUDGED
 
     @property

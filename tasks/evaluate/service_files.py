@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tasks.annotations.dates import UNDATED
-from tasks.metrics.classification import ClassificationMetrics
-from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 
 TRAINING_ATTRIBUTE = "rekognition-custom-labels-training"
 EVALUATION_ATTRIBUTE = "rekognition-custom-labels-evaluation"
@@ -18,7 +17,7 @@ Outcome = Literal["true-positive", "false-positive", "false-negative"]
 
 
 def summary_file(
-    metrics: ClassificationMetrics | DetectionMetrics,
+    metrics: TaskMetrics,
     aggregate: Mapping[str, Any],
     images_by_label: Mapping[str, int],
     labels: Sequence[str],

@@ -8,10 +8,11 @@ from typing import Any
 from flows.config import GateConfig
 from tasks import engine
 from tasks.bundle.predictor import Predictor
+from tasks.evaluate.anomaly import anomaly_headline, evaluate_anomaly_model
 from tasks.evaluate.answers import Answers, Measured
 from tasks.evaluate.classification import classifier_headline, evaluate_classifier
 from tasks.evaluate.detection import detector_headline, evaluate_detector
-from tasks.evaluate.gate import judge, judge_detection
+from tasks.evaluate.gate import judge_metrics
 from tasks.evaluate.predictions import predict_entries, write_predictions
 from tasks.evaluate.records import (
     FIGURES_FOLDER,
@@ -19,20 +20,21 @@ from tasks.evaluate.records import (
     SNAPSHOT_FILE,
     SUMMARY_FILE,
     Evaluation,
-    GateVerdict,
 )
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
-from tasks.metrics.classification import ClassificationMetrics
+from tasks.metrics.anomaly import AnomalyMetrics
 from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.train.records import TrainedModel
 
 STAGE_VERSION = "3"
-EVALUATORS: Mapping[str, Callable[[Answers], Measured[ClassificationMetrics | DetectionMetrics]]] = {
+EVALUATORS: Mapping[str, Callable[[Answers], Measured[TaskMetrics]]] = {
     "classification": evaluate_classifier,
     "detection": evaluate_detector,
+    "anomaly": evaluate_anomaly_model,
 }
 LIBRARIES = (
     "scikit-learn",
@@ -63,9 +65,10 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
         return Evaluation(metrics=measured.metrics)
 
     record, path = home.store.reuse_or_make(key, Evaluation, make)
-    headline, verdict = _judged(record.metrics, gate)
-    record = record.model_copy(update={"entry_path": str(path), "gate": verdict})
-    _tell(record, headline)
+    record = record.model_copy(
+        update={"entry_path": str(path), "gate": judge_metrics(record.metrics, gate.model_dump())}
+    )
+    _tell(record, headline(record.metrics))
     return record
 
 
@@ -83,6 +86,8 @@ def _answers(manifest: Manifest, model: TrainedModel) -> Answers:
         training_images=manifest.totals["train"],
         version_arn=f"keeneye:{manifest.dataset_name}:{model.bundle_digest[:32]}",
         cross_validated=model.cross_validated,
+        entries=entries,
+        root=Path(manifest.roots["test"]),
     )
 
 
@@ -97,16 +102,17 @@ def _write(folder: Path, answers: Answers, measured: Measured[Any]) -> None:
     (folder / SNAPSHOT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _judged(metrics: ClassificationMetrics | DetectionMetrics, gate: GateConfig) -> tuple[str, GateVerdict]:
-    if isinstance(metrics, DetectionMetrics):
-        return detector_headline(metrics), judge_detection(metrics, gate.min_map_50, gate.min_label_recall)
-    return classifier_headline(metrics), judge(metrics, gate.min_macro_f1, gate.min_label_recall)
+def headline(metrics: TaskMetrics) -> str:
+    """Return the figures that a log line tells."""
+    if isinstance(metrics, AnomalyMetrics):
+        return anomaly_headline(metrics)
+    return detector_headline(metrics) if isinstance(metrics, DetectionMetrics) else classifier_headline(metrics)
 
 
-def _tell(record: Evaluation, headline: str) -> None:
-    rows = [{"label": label, **figures.model_dump()} for label, figures in record.metrics.per_label.items()]
-    engine.publish_table("metrics", rows, f"Test images: {headline}")
+def _tell(record: Evaluation, figures: str) -> None:
+    rows = [{"label": label, **of_label.model_dump()} for label, of_label in record.metrics.per_label.items()]
+    engine.publish_table("metrics", rows, f"Test images: {figures}")
     log = engine.logger()
-    log.info("test images: %s", headline)
+    log.info("test images: %s", figures)
     for reason in record.gate.reasons:
         log.warning("gate: %s", reason)

@@ -12,7 +12,7 @@ from tasks.stores.content import StageRecord
 FINDINGS_FILE = "findings.jsonl"
 GROUPS_FILE = "groups.json"
 
-ViewTask = Literal["classification", "detection"]
+ViewTask = Literal["classification", "detection", "anomaly"]
 
 
 class DividedDataset(StageRecord, frozen=True):
@@ -51,7 +51,8 @@ class Manifest(StageRecord, frozen=True):
         roots: per split, the folder to which its references are relative.
         labels: all labels, sorted; their places are the class ids.
         totals: number of images by split.
-        images: number of images by split and label (for classification: by the set of an image's labels).
+        images: number of images by split and label (for classification: by the set of an image's labels; for anomaly:
+            normal ones and anomalies).
         boxes: number of boxes by split and label; empty for classification.
         negatives: number of images by split that are known to have no box.
         groups: number of groups that stay together.

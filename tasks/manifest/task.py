@@ -1,9 +1,11 @@
 """Manifest generation, as Prefect runs it: a dataset version, divided, as Ground Truth manifests for one task."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from flows.config import DataConfig, GroundTruthTask, MaskConfig
+from flows.config import DataConfig, GroundTruthTask, MaskConfig, Task
 from tasks import engine
 from tasks.dataset.entries import SPLITS, Split, read_index
 from tasks.dataset.findings import count_by_code, read_findings, require_enough_valid, write_findings
@@ -15,24 +17,35 @@ from tasks.manifest.divide import DivisionRules
 from tasks.manifest.records import FINDINGS_FILE, DividedDataset, Manifest, ViewTask
 from tasks.manifest.version import divide_dataset
 from tasks.manifest.views import (
+    NORMAL,
+    NORMAL_LABELS,
     View,
+    anomaly_view,
     classification_view,
     count_boxes,
     count_images,
     count_labels,
     count_negatives,
+    count_normal,
     detection_view,
 )
+from tasks.metrics.anomaly import ANOMALY
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.vision.masks import MaskOptions
 
 STAGE_VERSION = "3"
+COUNTS: Mapping[ViewTask, Callable[[View], dict[Split, dict[str, int]]]] = {
+    "classification": count_images,
+    "detection": count_labels,
+    "anomaly": count_normal,
+}
+"""How a task counts images."""
 
 
 @engine.stage("build manifest")
 def build_manifest(
-    home: Home, images: IngestedImages, data: DataConfig, masks: MaskConfig, task: GroundTruthTask
+    home: Home, images: IngestedImages, data: DataConfig, masks: MaskConfig, task: GroundTruthTask | Task
 ) -> Manifest:
     """Divide the dataset and write the train, validation and test manifests of a task; masks become boxes."""
     view_task: ViewTask = ("detection" if images.has_boxes else "classification") if task == "auto" else task
@@ -45,7 +58,7 @@ def build_manifest(
     # Versions follow each other: two at once would not know of each other's splits.
     with home.lock(f"dataset-{images.dataset_name}"):
         dataset = divide_dataset(home, images, rules)
-    record = _write_view(home, images, dataset, masks, view_task)
+    record = _write_view(home, images, dataset, ViewRules(view_task, masks, _normal_labels(data)))
     _tell(record)
     findings_path = Path(record.entry_path) / FINDINGS_FILE
     # Over both stages: an image counts once, whichever check it fails.
@@ -59,21 +72,39 @@ def build_manifest(
     return record
 
 
-def _write_view(
-    home: Home, images: IngestedImages, dataset: DividedDataset, masks: MaskConfig, task: ViewTask
-) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class ViewRules:
+    """What a task's manifests depend on besides the dataset: the task, and for some tasks masks and normal labels."""
+
+    task: ViewTask
+    masks: MaskConfig
+    normal_labels: frozenset[str]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings that count for the task."""
+        masks = {} if self.task == "classification" else self.masks.model_dump()
+        normal = {"normal_labels": sorted(self.normal_labels)} if self.task == "anomaly" else {}
+        return {"task": self.task, "masks": masks, **normal}
+
+
+def _normal_labels(data: DataConfig) -> frozenset[str]:
+    return frozenset({data.normal_label.casefold()}) if data.normal_label else NORMAL_LABELS
+
+
+def _write_view(home: Home, images: IngestedImages, dataset: DividedDataset, rules: ViewRules) -> Manifest:
     key = StageKey(
         stage="manifest",
         version=STAGE_VERSION,
         inputs={"dataset": dataset.key, "name": images.dataset_name},
-        config={"task": task, "masks": masks.model_dump() if task == "detection" else {}},
-        libraries=("numpy", "opencv-python-headless", "pillow") if task == "detection" else (),
+        config=rules.config,
+        libraries=() if rules.task == "classification" else ("numpy", "opencv-python-headless", "pillow"),
     )
 
     def make(folder: Path) -> Manifest:
         roots = _roots(images)
-        view = _view(dataset, roots, masks, task)
-        labels = sorted({label for split in SPLITS for entry in view.entries[split] for label in entry.truth.labels})
+        view = _view(dataset, roots, rules)
+        labels = _labels(view, rules.task)
         class_ids = {label: index for index, label in enumerate(labels)}
         paths = {split: folder / f"{split}.manifest" for split in SPLITS}
         for split in SPLITS:
@@ -81,7 +112,7 @@ def _write_view(
         findings = [*read_findings(Path(dataset.entry_path) / FINDINGS_FILE), *view.findings]
         write_findings(folder / FINDINGS_FILE, findings)
         return Manifest(
-            task=task,
+            task=rules.task,
             dataset_name=images.dataset_name,
             dataset_digest=dataset.dataset_digest,
             manifest_digest=manifests_digest(paths),
@@ -89,7 +120,7 @@ def _write_view(
             roots=roots,
             labels=tuple(labels),
             totals={split: len(view.entries[split]) for split in SPLITS},
-            images=count_images(view) if task == "classification" else count_labels(view),
+            images=COUNTS[rules.task](view),
             boxes=count_boxes(view),
             negatives=count_negatives(view),
             groups=dataset.groups,
@@ -101,13 +132,22 @@ def _write_view(
     return record.model_copy(update={"entry_path": str(path), "division_path": dataset.entry_path})
 
 
-def _view(dataset: DividedDataset, roots: Mapping[Split, str], masks: MaskConfig, task: ViewTask) -> View:
+def _view(dataset: DividedDataset, roots: Mapping[Split, str], rules: ViewRules) -> View:
     divided = {split: list(read_index(dataset.index_path(split))) for split in SPLITS}
-    if task == "classification":
+    if rules.task == "classification":
         return classification_view(divided)
     folders = {split: Path(root) for split, root in roots.items()}
+    options = MaskOptions(**rules.masks.model_dump())
     with engine.progress("masks to boxes", "images") as report:
-        return detection_view(divided, folders, MaskOptions(**masks.model_dump()), report)
+        if rules.task == "anomaly":
+            return anomaly_view(divided, folders, options, rules.normal_labels, report)
+        return detection_view(divided, folders, options, report)
+
+
+def _labels(view: View, task: ViewTask) -> list[str]:
+    """Return all labels, sorted; an anomaly model has its one label even where no anomaly is known yet."""
+    found = {label for split in SPLITS for entry in view.entries[split] for label in entry.truth.labels}
+    return [ANOMALY] if task == "anomaly" else sorted(found)
 
 
 def _roots(images: IngestedImages) -> dict[Split, str]:
@@ -128,9 +168,10 @@ def _tell(record: Manifest) -> None:
 
 
 def _rows(record: Manifest) -> list[dict[str, str | int]]:
-    counts = record.images if record.task == "classification" else record.boxes
+    counts = record.boxes if record.task == "detection" else record.images
+    labels = (NORMAL, ANOMALY) if record.task == "anomaly" else record.labels
     rows: list[dict[str, str | int]] = [
-        {"label": label, **{split: counts[split].get(label, 0) for split in SPLITS}} for label in record.labels
+        {"label": label, **{split: counts[split].get(label, 0) for split in SPLITS}} for label in labels
     ]
     if record.task == "detection":
         rows.append({"label": "(images without boxes)", **{split: record.negatives[split] for split in SPLITS}})

@@ -10,6 +10,7 @@ from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.files import read_mask_bytes
 from tasks.dataset.findings import Finding
 from tasks.dataset.truth import Truth
+from tasks.metrics.anomaly import ANOMALY
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.images import ImageError
 from tasks.vision.masks import MaskBoxes, MaskOptions, mask_to_boxes
@@ -17,6 +18,10 @@ from tasks.vision.masks import MaskBoxes, MaskOptions, mask_to_boxes
 THREADS = 2
 MAX_UNMATCHED_SHARE = 0.01
 """Of a mask's pixels: fewer that are of no class are soft edges."""
+LABEL_WITHOUT_BOX = "WARNING_LABEL_WITHOUT_BOX"
+NORMAL = "normal"
+NORMAL_LABELS = frozenset({"good", NORMAL, "ok"})
+"""What images without anomaly are called, in MVTec's data, in Lookout for Vision's manifests and on shop floors."""
 
 Divided = Mapping[Split, Sequence[ImageEntry]]
 
@@ -62,6 +67,61 @@ def detection_view(
                 entries[split].append(entry)
             report(done, len(placed))
     return View(entries, tuple(findings))
+
+
+def anomaly_view(
+    divided: Divided,
+    roots: Mapping[Split, Path],
+    options: MaskOptions,
+    normal_labels: frozenset[str],
+    report: Callable[[int, int], None],
+) -> View:
+    """Tell normal images from anomalies; of the training split only the normal ones stay.
+
+    An image is normal when it has no box and no label but normal ones. An anomaly gets the label `anomaly`, and so do
+    its boxes, where they or a mask are known.
+
+    Args:
+        divided: the images of each split.
+        roots: per split, the folder to which references are relative.
+        options: how masks become boxes.
+        normal_labels: what normal images are called, case-folded.
+        report: called with images done and their number.
+
+    Raises:
+        SourceChanged: when a mask is not what it was at ingest.
+    """
+    # Without a mask nothing is known of places, and the image's label alone is asked.
+    located = {s: [e for e in divided[s] if e.mask_ref or e.truth.boxes is not None] for s in SPLITS}
+    boxed = detection_view(located, roots, options, report)
+    boxes = {(split, e.source_ref): e.truth.boxes for split in SPLITS for e in boxed.entries[split]}
+    findings = [one for one in boxed.findings if one.code != LABEL_WITHOUT_BOX]
+    entries: dict[Split, list[ImageEntry]] = {split: [] for split in SPLITS}
+    for split in SPLITS:
+        for entry in divided[split]:
+            truth = _normal_or_not(entry, boxes.get((split, entry.source_ref)), normal_labels)
+            if truth is None:
+                message = "no label, box or mask tells whether it is normal; name its label"
+                findings.append(_finding("WARNING_UNANNOTATED_RECORD", entry, message))
+            elif split != "train" or not truth.labels:
+                entries[split].append(replace(entry, truth=truth))
+    return View(entries, tuple(findings))
+
+
+def _normal_or_not(
+    entry: ImageEntry, boxes: tuple[BoundingBox, ...] | None, normal_labels: frozenset[str]
+) -> Truth | None:
+    others = [label for label in entry.truth.labels if label.casefold() not in normal_labels]
+    if boxes or others:
+        # Boxes that are empty would say that there is nothing to find.
+        return Truth((ANOMALY,), tuple(replace(box, label=ANOMALY) for box in boxes or ()) or None)
+    return Truth((), ()) if entry.truth.labels or boxes is not None else None
+
+
+def count_normal(view: View) -> dict[Split, dict[str, int]]:
+    """Number of normal images and of anomalies by split."""
+    anomalies = {split: sum(bool(entry.truth.labels) for entry in view.entries[split]) for split in SPLITS}
+    return {s: {ANOMALY: anomalies[s], NORMAL: len(view.entries[s]) - anomalies[s]} for s in SPLITS}
 
 
 def count_images(view: View) -> dict[Split, dict[str, int]]:
@@ -112,7 +172,7 @@ def _label_findings(entry: ImageEntry) -> Iterator[Finding]:
     # Without boxes, a label such as `good` says just that.
     if boxes and aside:
         message = f"{', '.join(aside)} is said of the whole image, which detection leaves aside; draw boxes if needed"
-        yield _finding("WARNING_LABEL_WITHOUT_BOX", entry, message)
+        yield _finding(LABEL_WITHOUT_BOX, entry, message)
 
 
 def _mask_findings(entry: ImageEntry, made: MaskBoxes, options: MaskOptions) -> Iterator[Finding]:

@@ -7,9 +7,16 @@ import numpy as np
 from tasks.bundle.format import ModelCard
 from tasks.bundle.predictor import Prediction
 from tasks.dataset.entries import ImageEntry
+from tasks.metrics.anomaly import (
+    ANOMALY,
+    AnomalyMetrics,
+    Flags,
+    Scores,
+    auroc_of_resamples,
+    measure_anomalies,
+)
 from tasks.metrics.bootstrap import Counts, Figures, macro_f1_of_resamples, map_50_of_resamples
 from tasks.metrics.classification import (
-    ClassificationMetrics,
     Confidences,
     CrossValidated,
     Truths,
@@ -18,6 +25,7 @@ from tasks.metrics.classification import (
 )
 from tasks.metrics.detection import CrossValidatedDetection, DetectionMetrics, measure_detections
 from tasks.metrics.matching import FoundBoxes, TrueBoxes
+from tasks.metrics.task_metrics import TaskMetrics
 
 
 def measure_answers(
@@ -25,11 +33,13 @@ def measure_answers(
     entries: Sequence[ImageEntry],
     answers: Sequence[Prediction],
     estimate: CrossValidated | CrossValidatedDetection | None,
-) -> ClassificationMetrics | DetectionMetrics:
+) -> TaskMetrics:
     """Measure the answers on images with known truth, as the evaluation of a training does.
 
     `estimate` is the k-fold estimate of the training, which stands beside the figures and is not measured anew.
     """
+    if card.task == "anomaly":
+        return measure_anomalies(*_anomalies(entries, answers), card.thresholds[ANOMALY], None)
     if card.task == "detection":
         folds = estimate if isinstance(estimate, CrossValidatedDetection) else None
         return measure_detections(*_boxes(entries, answers), card.labels, card.thresholds, folds)
@@ -37,8 +47,10 @@ def measure_answers(
     return measure(*_labels(card, entries, answers), card.labels, card.thresholds, folds_of_labels)
 
 
-def headline(metrics: ClassificationMetrics | DetectionMetrics) -> float:
-    """Return the figure that a loss is counted in: mAP50 of a detector, macro-F1 of a classifier."""
+def headline(metrics: TaskMetrics) -> float:
+    """Return the figure that a loss is counted in: mAP50, macro-F1, or of an anomaly model its image AUROC, else 0."""
+    if isinstance(metrics, AnomalyMetrics):
+        return metrics.image_auroc or 0.0
     return metrics.map_50 if isinstance(metrics, DetectionMetrics) else metrics.macro_f1
 
 
@@ -46,11 +58,18 @@ def headline_of_resamples(
     card: ModelCard, entries: Sequence[ImageEntry], answers: Sequence[Prediction], counts: Counts
 ) -> Figures:
     """Return the `headline` of the answers on each resample of the images, drawn by `draw_resamples`."""
+    if card.task == "anomaly":
+        return auroc_of_resamples(*_anomalies(entries, answers), counts)
     if card.task == "detection":
         return map_50_of_resamples(*_boxes(entries, answers), card.labels, counts)
     truths, confidences = _labels(card, entries, answers)
     given = confidences >= np.array([card.thresholds[label] for label in card.labels])
     return macro_f1_of_resamples(truths, given, counts)
+
+
+def _anomalies(entries: Sequence[ImageEntry], answers: Sequence[Prediction]) -> tuple[Flags, Scores]:
+    truth = np.array([bool(entry.truth.labels) for entry in entries], np.bool_)
+    return truth, np.array([answer.confidences[ANOMALY] for answer in answers])
 
 
 def _labels(

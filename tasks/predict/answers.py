@@ -18,9 +18,9 @@ class ImageAnswer:
         sha256: of the file's bytes, hexadecimal.
         width: pixels, upright (after EXIF rotation).
         height: pixels, upright.
-        confidences: of a classifier, label to confidence (0 to 1), highest first; of a detector none.
-        given: a classifier's labels that reach their thresholds.
-        boxes: what a detector found, the surest first.
+        confidences: label to confidence (0 to 1), highest first; of a detector none.
+        given: of these labels those that reach their thresholds.
+        boxes: what a detector or an anomaly model found, the surest first.
     """
 
     source_ref: str
@@ -51,11 +51,11 @@ _ANSWER = TypeAdapter(ImageAnswer)
 
 
 def all_told(answer: ImageAnswer) -> list[Told]:
-    """Return every label or box of an answer, the surest first."""
-    boxes = [Told(box.label, box.confidence, box.is_given, box) for box in answer.boxes]
+    """Return every box of an answer, or where it has none every label; the surest first."""
     given = frozenset(answer.given)
+    boxes = [Told(box.label, box.confidence, box.is_given, box) for box in answer.boxes]
     labels = [Told(label, confidence, label in given) for label, confidence in answer.confidences.items()]
-    return sorted([*boxes, *labels], key=lambda one: (-one.confidence, one.label))
+    return sorted(boxes or labels, key=lambda one: (-one.confidence, one.label))
 
 
 def choose_told(answer: ImageAnswer, min_confidence: float | None) -> list[Told]:

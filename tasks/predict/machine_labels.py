@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tasks.bundle.format import TASKS_WITH_BOXES
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.ground_truth.manifests import manifest_line
@@ -16,11 +17,12 @@ CONFIDENCE_DIGITS = 6
 def machine_line(answer: ImageAnswer, told: Sequence[Told], model: FetchedModel, reference: str) -> str:
     """Return the line of one image, without line break: `human-annotated` is "no", the confidences are the model's.
 
-    A classifier's image of which nothing is told has a reference alone, and waits for a label; a detector's has an
-    empty list of boxes.
+    A classifier's image of which nothing is told has a reference alone, and waits for a label; that of other models has
+    an empty list of boxes. An image may be abnormal without a box: it has the label.
     """
-    is_detector = model.task == "detection"
-    boxes = tuple(_whole(one.box, answer) for one in told if one.box) if is_detector else None
+    boxes: tuple[BoundingBox, ...] | None = tuple(_whole(one.box, answer) for one in told if one.box)
+    if not boxes and (told or model.task not in TASKS_WITH_BOXES):
+        boxes = None
     sure = {one.label: round(one.confidence, CONFIDENCE_DIGITS) for one in told}
     labels = tuple(sorted(sure))
     entry = ImageEntry(

@@ -18,6 +18,7 @@ from tasks.promote.held_out import (
 )
 from tasks.promote.overlap import PlacedImage, find_overlap
 from tasks.promote.records import (
+    FIGURE_OF_TASK,
     FIGURES_IN_WORDS,
     ComparisonRules,
     Overlap,
@@ -103,7 +104,7 @@ def disagreements_between(store: ContentStore, champion: ExportSource, challenge
 def _alone(store: ContentStore, new: Version, rules: ComparisonRules, report: Report) -> VersionComparison:
     held_out = held_out_of(new, set(new.card.labels))
     return VersionComparison(
-        metric="map_50" if held_out.is_detection else "macro_f1",
+        metric=FIGURE_OF_TASK[held_out.owner.card.task],
         rules=rules,
         test_set=held_out.told(),
         challenger=_figures(new, held_out, answers_of(store, new, held_out, report)),
@@ -122,7 +123,7 @@ def _side_by_side(
     differing = [case.entry.source_ref for case in _differing(held_out, before, after)]
     are_changed = labels_differ(old, new)
     compared = VersionComparison(
-        metric="map_50" if held_out.is_detection else "macro_f1",
+        metric=FIGURE_OF_TASK[held_out.owner.card.task],
         rules=rules,
         test_set=held_out.told(),
         challenger=challenger,

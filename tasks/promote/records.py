@@ -5,13 +5,19 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tasks.bundle.format import Task
 from tasks.dataset.entries import Split
 from tasks.metrics.classification import LabelMetrics
 from tasks.metrics.detection import BoxLabelMetrics
 from tasks.stores.content import StageRecord
 
-FigureName = Literal["macro_f1", "map_50"]
-FIGURES_IN_WORDS: dict[FigureName, str] = {"macro_f1": "macro-F1", "map_50": "mAP50"}
+FigureName = Literal["macro_f1", "map_50", "image_auroc"]
+FIGURES_IN_WORDS: dict[FigureName, str] = {"macro_f1": "macro-F1", "map_50": "mAP50", "image_auroc": "image AUROC"}
+FIGURE_OF_TASK: dict[Task, FigureName] = {
+    "classification": "macro_f1",
+    "detection": "map_50",
+    "anomaly": "image_auroc",
+}
 
 
 class SharedImage(BaseModel, frozen=True, extra="forbid"):
@@ -50,7 +56,7 @@ class VersionFigures(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         model_uri: its `models:/` address.
         bundle_digest: of its bundle.
-        figure: macro-F1 of a classifier, mAP50 of a detector; 0 to 1.
+        figure: macro-F1 of a classifier, mAP50 of a detector, image AUROC of an anomaly model; 0 to 1.
         per_label: figures of every label that it knows.
     """
 

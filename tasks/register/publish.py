@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.metrics.classification import ClassificationMetrics
 from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 
 MAX_PARAMETER_CHARACTERS = 500
 MAX_LABEL_CHARACTERS = 100
@@ -28,7 +28,7 @@ def flat_parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, st
     return flat
 
 
-def flat_metrics(metrics: ClassificationMetrics | DetectionMetrics) -> dict[str, float]:
+def flat_metrics(metrics: TaskMetrics) -> dict[str, float]:
     """Flatten a model's figures to MLflow's metric names, labels made safe.
 
     Counts are left out, and so are figures that the test images do not give.

@@ -1,12 +1,13 @@
 """Advice on data, drawn from the numbers: what to look at before training, and the verdict on the whole."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, get_args
 
 from tasks.dataset.entries import SPLITS
 from tasks.report.data_facts import INPUT_PIXELS, TINY_BOX_PIXELS, DataFacts
 from tasks.report.data_wording import counted
 from tasks.report.facts import Advice, Severity, enumerated, quoted
+from tasks.report.inputs import Task
 from tasks.report.pictures import Place
 
 Verdict = Literal["ready", "look", "unusable"]
@@ -18,17 +19,20 @@ LARGE_IMBALANCE = 20
 MIN_TINY_BOXES, MIN_TINY_SHARE = 3, 0.01
 """Fewer tiny boxes than both say nothing of the whole."""
 HIGH_ERROR_SHARE = 0.1
+FEWEST_LABELS: Mapping[Task, int] = {"classification": 2, "detection": 1, "anomaly": 0}
+"""That a model of the task can be made of."""
 
 
 def advise_on_data(facts: DataFacts) -> list[Advice]:
     """Return all advice, most important first."""
-    found = [advice for rule in _RULES for advice in rule(facts)]
+    rules = _ANOMALY_RULES if facts.inputs.task == "anomaly" else _RULES
+    found = [advice for rule in rules for advice in rule(facts)]
     return sorted(found, key=lambda advice: get_args(Severity).index(advice.severity))
 
 
 def judge_data(facts: DataFacts, advice: Sequence[Advice]) -> Verdict:
     """Tell whether the data can be used as it is, after a look, or not at all."""
-    fewest = 2 if facts.inputs.task == "classification" else 1
+    fewest = FEWEST_LABELS[facts.inputs.task]
     known = sum(count > 0 for count in facts.images_by_label.values())
     if known < fewest or not facts.images_by_split["train"]:
         return "unusable"
@@ -46,6 +50,17 @@ def _too_few_labels(facts: DataFacts) -> Iterator[Advice]:
         yield Advice("high", f"{'Only one label has' if known else 'No label has'} images", text)
     elif not known:
         yield Advice("high", "No image has a box", "A detector needs boxes of one label at least.")
+
+
+def _few_to_learn_from(facts: DataFacts) -> Iterator[Advice]:
+    count = facts.images_by_split["train"]
+    if count < FEW_IMAGES:
+        yield Advice(
+            "high",
+            f"Only {counted(count, 'normal image')} to learn from",
+            "What is normal is learned from them alone. Collect more, from different parts, days and lots; if there "
+            "are more, name their label with data.normal_label.",
+        )
 
 
 def _few_images(facts: DataFacts) -> Iterator[Advice]:
@@ -186,6 +201,15 @@ _RULES: Sequence[Callable[[DataFacts], Iterable[Advice]]] = (
     _tiny_boxes,
     _unusable_files,
     _no_negatives,
+    _alike,
+)
+
+
+_ANOMALY_RULES: Sequence[Callable[[DataFacts], Iterable[Advice]]] = (
+    _few_to_learn_from,
+    _few_to_test,
+    _unlabelled,
+    _unusable_files,
     _alike,
 )
 

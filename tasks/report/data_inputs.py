@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
+from tasks.report.inputs import Task
 from tasks.report.pictures import DEFAULT_MASK_OPTIONS
 from tasks.vision.masks import MaskOptions
 
@@ -39,7 +40,7 @@ class DataReportInputs:
     dataset_name: str
     digest: str
     parent_digest: str
-    task: Literal["classification", "detection"]
+    task: Task
     labels: Sequence[str]
     entries: Mapping[Split, Sequence[ImageEntry]]
     roots: Mapping[Split, Path]

@@ -21,6 +21,7 @@ VERDICTS: dict[str, tuple[str, str]] = {
 TASKS = {
     "classification": "labels of whole images (classification)",
     "detection": "boxes around objects (detection)",
+    "anomaly": "normal images, and what is not normal (anomaly)",
 }
 MODES = {
     "open": "open: images without boxes are true negatives, and limits are wide",

@@ -9,11 +9,10 @@ from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
 from tasks.evaluate.records import GateVerdict, ImagePrediction
 from tasks.inference_test.records import InferenceOutcome
-from tasks.metrics.classification import ClassificationMetrics
-from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.task_metrics import TaskMetrics
 
-MetricsT = TypeVar("MetricsT", bound=ClassificationMetrics | DetectionMetrics)
-Task = Literal["classification", "detection"]
+MetricsT = TypeVar("MetricsT", bound=TaskMetrics)
+Task = Literal["classification", "detection", "anomaly"]
 
 
 @dataclass(frozen=True, slots=True)

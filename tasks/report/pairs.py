@@ -32,18 +32,22 @@ def make_pairs(wanted: Sequence[tuple[Place, JudgedImage]], side: int, colours: 
     """Return the pairs by reference, each picture's longer side at most `side` pixels; none of an unreadable image."""
     with ThreadPoolExecutor(THREADS) as pool:
         drawn = pool.map(lambda one: draw_pair(one[0], one[1], side, colours), wanted)
-        return {
-            image.source_ref: Pair(_picture(sides[0]), _picture(sides[1]))
-            for (_, image), sides in zip(wanted, drawn, strict=True)
-            if sides
-        }
+        return {image.source_ref: pair_of(sides) for (_, image), sides in zip(wanted, drawn, strict=True) if sides}
 
 
 def side_by_side_uri(place: Place, image: JudgedImage, side: int, colours: Mapping[str, Rgb]) -> str | None:
     """Return a pair as one picture, a `data:` URI; None when the image cannot be read."""
     sides = draw_pair(place, image, side, colours)
-    if sides is None:
-        return None
+    return beside(sides) if sides else None
+
+
+def pair_of(sides: tuple[RgbImage, RgbImage]) -> Pair:
+    """Return two drawn pictures, ready for a page."""
+    return Pair(_picture(sides[0]), _picture(sides[1]))
+
+
+def beside(sides: tuple[RgbImage, RgbImage]) -> str:
+    """Return two drawn pictures as one, a `data:` URI."""
     gap = np.full((sides[0].shape[0], GAP_PIXELS, 3), PAPER, np.uint8)
     return jpeg_uri(np.hstack([sides[0], gap, sides[1]]))
 

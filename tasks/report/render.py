@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment
 
 from tasks.dataset.entries import SPLITS
-from tasks.report import classification_view, detection_view
+from tasks.report import anomaly_view, classification_view, detection_view
 from tasks.report.data_wording import counted
 from tasks.report.examples import Sheet, choose_examples, colours_of
 from tasks.report.facts import Advice, count_images
@@ -18,7 +18,11 @@ from tasks.report.view import View
 from tasks.report.wording import MEANINGS, SEVERITIES, VERDICTS
 from tasks.vision.overlays import Rgb
 
-VIEWS: Mapping[Task, View] = {"classification": classification_view.VIEW, "detection": detection_view.VIEW}
+VIEWS: Mapping[Task, View] = {
+    "classification": classification_view.VIEW,
+    "detection": detection_view.VIEW,
+    "anomaly": anomaly_view.VIEW,
+}
 MAX_CONTACT_IMAGES = 12
 """Per label."""
 MAX_CONTACT_TOTAL = 240

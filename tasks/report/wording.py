@@ -87,6 +87,26 @@ DETECTION_FIGURES = (
         "or false alarms that gather in one, point to something that region has: an edge, a reflection, a label.",
     ),
 )
+ANOMALY_FIGURES = (
+    (
+        "confidences",
+        "Confidences of the test images",
+        "Normal images belong on the left of the threshold, abnormal ones on its right. Where the two overlap, no "
+        "threshold tells them apart; where a gap lies beside the threshold, another one would do better.",
+    ),
+    (
+        "roc",
+        "Receiver operating characteristic of images",
+        "The line shows how many abnormal images are found for each share of normal ones called abnormal; a line along "
+        "the left and upper edge, with an area near 1, is good.",
+    ),
+    (
+        "pixels",
+        "Pixels and regions",
+        "The same of pixels, over normal images and those with a mask. The dashed line counts every region alike, "
+        "however small; PRO is its mean left of the upright line.",
+    ),
+)
 """Name of the file, title, how to read it."""
 
 SEVERITY_MEANINGS = {

@@ -19,7 +19,7 @@ class RatioBox:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """One label that is told of an image; `confidence` is 0 to 1, `box` is None in a classifier's answer."""
+    """One label that is told of an image; `confidence` is 0 to 1, `box` is None where it is the whole image's."""
 
     label: str
     confidence: float
@@ -34,7 +34,9 @@ def select(answer: Answer, *, min_confidence: float | None = None, max_results: 
         min_confidence: 0 to 100: tell every label or box at or above it. None: each label's own threshold decides.
         max_results: tell so many at most; None tells all.
     """
-    found = _boxes(answer, min_confidence) if answer.task == "detection" else _labels(answer, min_confidence)
+    # An anomaly model's image may be abnormal without a box: then its label is told.
+    has_boxes = answer.task == "detection" or answer.prediction.boxes
+    found = _boxes(answer, min_confidence) if has_boxes else _labels(answer, min_confidence)
     return sorted(found, key=_order)[:max_results]
 
 

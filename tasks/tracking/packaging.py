@@ -15,7 +15,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, Property, Schema
 
 import tasks
-from tasks.bundle.format import Task, read_model_card
+from tasks.bundle.format import TASKS_WITH_BOXES, Task, read_model_card
 
 MODEL_ARTIFACT = "model"
 BUNDLE_ARTIFACT = "bundle"
@@ -69,7 +69,7 @@ def log_model(client: MlflowClient, run_id: str, experiment_id: str, bundle: Pat
 
 
 def _signature(task: Task) -> ModelSignature:
-    boxes = (ColSpec(Array(_BOX), "boxes"),) if task == "detection" else ()
+    boxes = (ColSpec(Array(_BOX), "boxes"),) if task in TASKS_WITH_BOXES else ()
     return ModelSignature(inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema([*_ANSWER, *boxes]))
 
 

@@ -28,12 +28,12 @@ class ImageModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow shi
 
         Returns:
             One row per image: `label` (highest confidence), `confidence` (0 to 1), `labels` (those that reach their
-            threshold) and `confidences` (label to confidence, all labels). A detector adds `boxes`: those that reach
-            their label's threshold, the surest first, as `label`, `confidence`, `left`, `top`, `width`, `height`
-            (pixels of the image).
+            threshold) and `confidences` (label to confidence, all labels). A detector and an anomaly model add `boxes`:
+            those that reach their label's threshold, the surest first, as `label`, `confidence`, `left`, `top`,
+            `width`, `height` (pixels of the image).
         """
         predictions = self._predictor.predict([_decoded(image) for image in model_input["image"]])
-        row = _row_with_boxes if self._predictor.card.task == "detection" else _row
+        row = _row_with_boxes if self._predictor.card.finds_boxes else _row
         return pd.DataFrame([row(prediction) for prediction in predictions])
 
 

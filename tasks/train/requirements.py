@@ -7,6 +7,8 @@ from tasks.errors import DataError
 
 MIN_TRAINING_IMAGES_PER_LABEL = 3
 """A fold of a fold must leave one image of each label to learn from."""
+MIN_NORMAL_IMAGES = 4
+"""A fold of each must be left out in turn, to see how far normal images lie from those remembered."""
 MIN_IMAGES_PER_LABEL = MIN_TRAINING_IMAGES_PER_LABEL + 1
 
 
@@ -63,6 +65,22 @@ def require_detectable(
                 "images with it, or remove the label"
             )
     if not images["test"]:
+        raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
+
+
+def require_normal_images(totals: Mapping[Split, int]) -> None:
+    """Refuse a dataset from which it cannot be learned what is normal; `totals` are images by split.
+
+    Raises:
+        DataError: too few normal images to train on, or no image to test on.
+    """
+    if totals["train"] < MIN_NORMAL_IMAGES:
+        raise DataError(
+            f"{_images(totals['train'])} to train on {'is' if totals['train'] == 1 else 'are'} known to be normal, and "
+            f"{MIN_NORMAL_IMAGES} are needed; name their label in data.normal_label (empty takes good, normal and ok), "
+            "or add normal images"
+        )
+    if not totals["test"]:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.config import PreprocessingConfig, TrainConfig
+from flows.config import PreprocessingConfig, Task, TrainConfig
 from tasks import engine
 from tasks.bundle.adjustments import Adjustment, Clahe, Crop, Denoise, Grey
 from tasks.bundle.preprocessing import Steps, detection_steps, standard_steps
@@ -20,7 +20,12 @@ from tasks.train.backbone import WEIGHTS_SHA256_PREFIX, backbone_key, backbone_p
 from tasks.train.earlier import EarlierVersion, find_earlier
 from tasks.train.embed import EMBEDDING_VERSION, embedding_cache
 from tasks.train.records import TrainedModel
-from tasks.train.requirements import require_detectable, require_learnable, require_single_labels
+from tasks.train.requirements import (
+    require_detectable,
+    require_learnable,
+    require_normal_images,
+    require_single_labels,
+)
 
 if TYPE_CHECKING:
     from tasks.train.detector.learn import DetectorLesson
@@ -29,14 +34,14 @@ STAGE_VERSION = "4"
 CLASSIFIER_FOLDS = 5
 _SHARED_LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
 CLASSIFIER_LIBRARIES = (*_SHARED_LIBRARIES, "scikit-learn", "scipy", "skl2onnx")
+ANOMALY_LIBRARIES = (*_SHARED_LIBRARIES, "scipy")
 DETECTOR_LIBRARIES = (*_SHARED_LIBRARIES, "onnxscript", "timm", "torch", "torchvision", "faster-coco-eval")
 
 
 @engine.stage("train model")
 def train_model(home: Home, manifest: Manifest, config: TrainConfig) -> TrainedModel:
     """Learn from the train split, choose thresholds, estimate on folds, and write the bundle."""
-    train = _train_detector if config.task == "detection" else _train_classifier
-    record, path = train(home, manifest, config)
+    record, path = _TRAINERS[config.task](home, manifest, config)
     record = record.model_copy(update={"entry_path": str(path)})
     known = ", trained before" if record.reused else ""
     engine.logger().info("model %s: %s%s", record.bundle_digest[:12], record.estimate_in_words, known)
@@ -47,14 +52,15 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
     require_single_labels(manifest.images_with_several_labels)
     require_learnable(manifest.labels, manifest.images)
     training, folds = config.training, config.evaluation.folds or CLASSIFIER_FOLDS
-    steps = standard_steps(training.input_size, _adjustments(training.preprocessing))
+    steps = standard_steps(config.input_size, _adjustments(training.preprocessing))
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
-        inputs={**_inputs(manifest), "backbone": backbone_key(training.input_size).digest},
+        inputs={**_inputs(manifest), "backbone": backbone_key(config.input_size).digest},
         config={
             "task": config.task,
-            **training.model_dump(include={"algorithm", "input_size", "seed"}),
+            "input_size": config.input_size,
+            **training.model_dump(include={"algorithm", "seed"}),
             **_shape(steps, folds),
         },
         libraries=CLASSIFIER_LIBRARIES,
@@ -76,10 +82,47 @@ def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tu
             seed=training.seed,
             folds=folds,
         )
-        with engine.progress("export the backbone, once", "networks") as report:
-            backbone = backbone_path(home.store, training.input_size)
-            report(1, 1)
+        backbone = _backbone(home, config.input_size)
         return learn(folder, lesson, backbone, embedding_cache(home.store, backbone, steps), engine.progress)
+
+    return home.store.reuse_or_make(key, TrainedModel, make)
+
+
+def _backbone(home: Home, input_size: int) -> Path:
+    with engine.progress("export the backbone, once", "networks") as report:
+        path = backbone_path(home.store, input_size)
+        report(1, 1)
+    return path
+
+
+def _train_anomaly_model(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[TrainedModel, Path]:
+    require_normal_images(manifest.totals)
+    training = config.training
+    steps = standard_steps(config.input_size, _adjustments(training.preprocessing))
+    options = training.anomaly.model_dump()
+    key = StageKey(
+        stage="train",
+        version=STAGE_VERSION,
+        inputs={**_inputs(manifest), "backbone": backbone_key(config.input_size).digest},
+        config={"task": config.task, "seed": training.seed, **options, **_shape(steps, 0)},
+        libraries=ANOMALY_LIBRARIES,
+    )
+
+    def make(folder: Path) -> TrainedModel:
+        # onnx and scipy take seconds to load; a run that finds its model does without.
+        from tasks.train.anomaly.learn import AnomalyLesson, learn_normal
+
+        lesson = AnomalyLesson(
+            dataset_name=manifest.dataset_name,
+            dataset_digest=manifest.dataset_digest,
+            root=Path(manifest.roots["train"]),
+            normal=list(read_manifest(manifest.manifest_path("train"))),
+            validation=list(read_manifest(manifest.manifest_path("validation"))),
+            steps=steps,
+            seed=training.seed,
+            **options,
+        )
+        return learn_normal(folder, lesson, _backbone(home, config.input_size), engine.progress)
 
     return home.store.reuse_or_make(key, TrainedModel, make)
 
@@ -88,14 +131,15 @@ def _train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tupl
     require_detectable(manifest.labels, manifest.boxes, manifest.totals)
     training = config.training
     earlier = find_earlier(home, training.weights)
-    steps = detection_steps(training.input_size, _adjustments(training.preprocessing))
+    steps = detection_steps(config.input_size, _adjustments(training.preprocessing))
     key = StageKey(
         stage="train",
         version=STAGE_VERSION,
         inputs={**_inputs(manifest), "weights": earlier.bundle_digest if earlier else WEIGHTS_SHA256_PREFIX},
         config={
             "task": config.task,
-            "training": training.model_dump(exclude={"algorithm", "device", "preprocessing"}),
+            "training": training.model_dump(exclude={"algorithm", "device", "preprocessing", "anomaly"}),
+            "input_size": config.input_size,
             **_shape(steps, config.evaluation.folds or 0),
         },
         libraries=DETECTOR_LIBRARIES,
@@ -139,7 +183,7 @@ def _detector_lesson(
         root=Path(manifest.roots["train"]),
         train=list(read_manifest(manifest.manifest_path("train"))),
         validation=list(read_manifest(manifest.manifest_path("validation"))),
-        steps=detection_steps(training.input_size, _adjustments(training.preprocessing)),
+        steps=detection_steps(config.input_size, _adjustments(training.preprocessing)),
         architecture=Architecture(
             # Weights that know nothing yet must learn, all of them.
             options.backbone,
@@ -200,3 +244,10 @@ class _Epochs:
             except KeeneyeError as error:
                 engine.logger().warning("the curves are not shown live: %s", error.message)
                 self._run = None
+
+
+_TRAINERS: Mapping[Task, Callable[[Home, Manifest, TrainConfig], tuple[TrainedModel, Path]]] = {
+    "classification": _train_classifier,
+    "detection": _train_detector,
+    "anomaly": _train_anomaly_model,
+}

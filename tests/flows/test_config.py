@@ -1,15 +1,18 @@
 import json
 import re
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from flows.config import (
+    AnomalyConfig,
     DataConfig,
     DetectorConfig,
     EvaluationConfig,
     GateConfig,
     GroundTruthConfig,
+    Task,
     TrainConfig,
     TrainingConfig,
 )
@@ -64,6 +67,8 @@ def test_the_form_says_what_the_model_demands():
         pytest.param(GateConfig, {"min_map_50": 1.1}, id="more than all"),
         pytest.param(EvaluationConfig, {"folds": 1}, id="one fold"),
         pytest.param(EvaluationConfig, {"folds": 0}, id="no fold"),
+        pytest.param(AnomalyConfig, {"memory_patches": 9}, id="no memory to speak of"),
+        pytest.param(AnomalyConfig, {"false_alarm_rate": 0.0}, id="no false alarm ever"),
         pytest.param(DetectorConfig, {"epochs": 0}, id="no epoch"),
         pytest.param(DetectorConfig, {"learning_rate": 0}, id="learning nothing"),
         pytest.param(DetectorConfig, {"backbone": "resnet50"}, id="backbone that is not packaged"),
@@ -123,6 +128,10 @@ def test_device_and_weights(field, value, valid):
 
 
 IDLE = {
+    "normal label": ("detection", {"data": {"normal_label": "fine"}}, "data.normal_label does nothing"),
+    "memory": ("classification", {"training": {"anomaly": {"memory_patches": 99}}}, "training.anomaly does nothing"),
+    "limit of anomalies": ("detection", {"gate": {"min_image_auroc": 0.5}}, "gate.min_image_auroc does nothing"),
+    "folds of an anomaly model": ("anomaly", {"evaluation": {"folds": 3}}, "evaluation.folds does nothing"),
     "device": ("classification", {"training": {"device": "cpu"}}, "training.device does nothing"),
     "weights": ("classification", {"training": {"weights": "none"}}, "training.weights does nothing"),
     "detector": ("classification", {"training": {"detector": {"epochs": 3}}}, "training.detector does nothing"),
@@ -143,11 +152,18 @@ def test_field_that_the_task_would_ignore_is_refused(task, groups, words):
     with pytest.raises(ValidationError, match=re.escape(f"{words} for the task {task}")) as refused:
         TrainConfig(task=task, **groups)
     assert len(refused.value.errors()) == 1
-    other = "classification" if task == "detection" else "detection"
-    assert TrainConfig(task=other, **groups)
+    assert any(is_accepted(other, groups) for other in get_args(Task) if other != task)
 
 
-@pytest.mark.parametrize("task", ["classification", "detection"])
+def is_accepted(task, groups):
+    try:
+        TrainConfig(task=task, **groups)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("task", get_args(Task))
 def test_defaults_said_aloud_are_no_idle_fields(task):
     said = TrainConfig(task=task).model_dump()
     assert TrainConfig(**said) == TrainConfig(task=task)
@@ -188,8 +204,20 @@ def test_form_of_the_flow_shows_every_group():
 
     schema = json.loads(json.dumps(train.parameters.model_dump(mode="json")))
     assert set(schema["properties"]) == set(TrainConfig.model_fields)
-    assert schema["properties"]["task"]["enum"] == ["classification", "detection"]
+    assert schema["properties"]["task"]["enum"] == list(get_args(Task))
     assert set(schema["definitions"]["TrainingConfig"]["properties"]) == set(TrainingConfig.model_fields)
     assert set(schema["definitions"]["DetectorConfig"]["properties"]) == set(DetectorConfig.model_fields)
     validated = train.validate_parameters({"task": "detection", "training": {"detector": {"epochs": 2}}})
     assert validated["training"].detector.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "expected"),
+    [
+        pytest.param("classification", None, 320, id="classifier"),
+        pytest.param("anomaly", None, 448, id="anomalies are small"),
+        pytest.param("anomaly", 128, 128, id="as asked for"),
+    ],
+)
+def test_input_size_suits_the_task(task, given, expected):
+    assert TrainConfig(task=task, training={"input_size": given}).input_size == expected

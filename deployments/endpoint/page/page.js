@@ -74,6 +74,7 @@ const stateTag = (state) => element("span", STATES[state] || state.toLowerCase()
 const FIGURES = {
   classification: [["Macro F1", "test.macro_f1"], ["Accuracy", "test.accuracy"]],
   detection: [["mAP50", "test.map_50"], ["Macro F1", "test.macro_f1"]],
+  anomaly: [["Image AUROC", "test.image_auroc"], ["Recall", "test.macro_recall"]],
 };
 
 function versionTable(model) {
@@ -186,6 +187,10 @@ function showAnswer(answer) {
 
 function verdict(answer, found) {
   const by = `${answer.model} version ${answer.version}`;
+  if (answer.task === "anomaly") {
+    const score = `${percent(answer.confidences.anomaly)} sure of an anomaly`;
+    return found.length ? `${by}: anomaly, ${score}` : `${by}: normal, ${score}`;
+  }
   if (!found.length) return `${by} finds nothing`;
   if (answer.task === "detection") return `${by} finds ${found.length} ${found.length === 1 ? "box" : "boxes"}`;
   return `${by} says ${found.map((one) => one.label).join(", ")}`;

@@ -259,6 +259,35 @@ def test_tasks_count_what_they_hold(home: Home, masked: Path) -> None:
     assert sum(one.truth.boxes == () for one in lines) == sum(boxed.negatives.values()) == 18
 
 
+def test_anomalies_are_tested_on_where_other_tasks_test_and_never_learned_from(home: Home, masked: Path) -> None:
+    named, anomalies = manifest(home, masked), manifest(home, masked, "anomaly")
+    assert anomalies.dataset_digest == named.dataset_digest
+    assert anomalies.labels == ("anomaly",)
+    where, everywhere = splits_of(anomalies), splits_of(named)
+    assert where.items() < everywhere.items()
+    good = {e.sha256 for s in SPLITS for e in read_manifest(named.manifest_path(s)) if e.truth.labels == ("good",)}
+    assert {digest for digest, split in where.items() if split == "train"} < good
+    assert {digest for digest in everywhere if digest not in where} == {
+        digest for digest, split in everywhere.items() if split == "train" and digest not in good
+    }
+    for split in SPLITS:
+        kinds = Counter(
+            "anomaly" if e.sha256 not in good else "normal" for e in read_manifest(anomalies.manifest_path(split))
+        )
+        assert anomalies.images[split] == {"anomaly": kinds["anomaly"], "normal": kinds["normal"]}
+    tested = list(read_manifest(anomalies.manifest_path("test")))
+    assert {entry.truth.labels for entry in tested} == {(), ("anomaly",)}
+    assert all(box.label == "anomaly" for entry in tested for box in entry.truth.boxes)
+
+
+def test_normal_images_may_have_another_name(home: Home, source: Path) -> None:
+    assert manifest(home, source, "anomaly").totals["train"] == 0
+    other = manifest(home, source, "anomaly", normal_label="SQUARE")
+    learned = list(read_manifest(other.manifest_path("train")))
+    assert {entry.source_ref.partition("/")[0] for entry in learned} == {"square"}
+    assert len(learned) == manifest(home, source).images["train"]["square"]
+
+
 def test_mask_options_change_the_manifests_and_not_the_version(home: Home, masked: Path) -> None:
     plain, other = (
         manifest(home, masked, "detection", masks) for masks in (MaskConfig(), MaskConfig(min_area_pixels=2000))

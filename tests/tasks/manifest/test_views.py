@@ -13,7 +13,9 @@ from tasks.ingest.checks import ImageLimits, check_files
 from tasks.ingest.layouts import list_folders
 from tasks.ingest.walk import walk_files
 from tasks.manifest.views import (
+    NORMAL_LABELS,
     View,
+    anomaly_view,
     classification_view,
     count_boxes,
     count_images,
@@ -239,3 +241,49 @@ def test_images_keep_their_splits(root: Path) -> None:
     view = detection_view(divided, dict.fromkeys(SPLITS, root), MaskOptions(), lambda *_: None)
     refs = {split: [entry.source_ref for entry in view.entries[split]] for split in SPLITS}
     assert refs == {split: [entry.source_ref for entry in divided[split]] for split in SPLITS}
+
+
+BOX = BoundingBox("scratch", 1, 2, 3, 4)
+KINDS = {
+    "good by its label": (Truth(("good",)), Truth((), ())),
+    "Normal with a capital": (Truth(("Normal",)), Truth((), ())),
+    "looked at, nothing found": (Truth((), ()), Truth((), ())),
+    "normal and looked at": (Truth(("normal",), ()), Truth((), ())),
+    "a defect by its label": (Truth(("bent",)), Truth(("anomaly",))),
+    "a defect without its box": (Truth(("bent",), ()), Truth(("anomaly",))),
+    "good but for a box": (Truth(("good", "scratch"), (BOX,)), Truth(("anomaly",), (replace(BOX, label="anomaly"),))),
+    "a box alone": (Truth(("scratch",), (BOX,)), Truth(("anomaly",), (replace(BOX, label="anomaly"),))),
+    "nothing known": (Truth(()), None),
+}
+
+
+@pytest.mark.parametrize(("truth", "expected"), KINDS.values(), ids=KINDS)
+def test_normal_or_not(truth: Truth, expected: Truth | None) -> None:
+    entry = ImageEntry("a.png", "0" * 64, 20, 20, truth)
+    view = look_for_anomalies({"train": [], "validation": [], "test": [entry]}, Path())
+    if expected is None:
+        assert (view.entries["test"], found(view)) == ([], [("WARNING_UNANNOTATED_RECORD", "a.png")])
+    else:
+        assert ([one.truth for one in view.entries["test"]], found(view)) == ([expected], [])
+
+
+def test_masks_give_anomalies_their_boxes_and_training_keeps_none_of_them(root: Path) -> None:
+    entries = entries_of(root)
+    learned = look_for_anomalies(as_trained(entries), root)
+    assert {entry.source_ref.split("/")[1] for entry in learned.entries["train"]} == {"good"}
+    tested = by_ref(look_for_anomalies({"train": [], "validation": [], "test": entries}, root))
+    assert len(tested) == len(entries)
+    assert tested[IMAGE].truth.labels == ("anomaly",)
+    boxes = by_ref(detect(root))[IMAGE].truth.boxes
+    assert tested[IMAGE].truth.boxes == tuple(replace(box, label="anomaly") for box in boxes)
+
+
+def test_mask_that_cannot_be_read_leaves_an_anomaly_without_boxes(root: Path) -> None:
+    (root / MASK).write_bytes(png_bytes(np.zeros((5, 5), np.uint8)))
+    entries = [entry for entry in entries_of(root) if entry.source_ref == IMAGE]
+    view = look_for_anomalies({"train": [], "validation": [], "test": entries}, root)
+    assert [entry.truth for entry in view.entries["test"]] == [Truth(("anomaly",))]
+
+
+def look_for_anomalies(divided: dict, root: Path) -> View:
+    return anomaly_view(divided, dict.fromkeys(SPLITS, root), MaskOptions(), NORMAL_LABELS, lambda done, total: None)

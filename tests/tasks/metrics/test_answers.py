@@ -1,4 +1,4 @@
-"""Answers of both tasks are measured as wholes and on resamples by the same rule."""
+"""Answers of all tasks are measured as wholes and on resamples by the same rule."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.metrics.answers import headline, headline_of_resamples, measure_answers
 from tasks.metrics.bootstrap import draw_resamples
+from tests.tasks.bundle.made_anomaly_model import write_anomaly_model
 from tests.tasks.bundle.made_detector import LABELS as BOX_LABELS
 from tests.tasks.bundle.made_detector import silent_outputs, write_detector
 from tests.tasks.metrics.random_boxes import dataset
@@ -48,7 +49,19 @@ def detected(tmp_path) -> Case:
     return card, entries, answers
 
 
-@pytest.mark.parametrize("case", ["classified", "detected"])
+@pytest.fixture
+def judged(tmp_path) -> Case:
+    card = read_model_card(write_anomaly_model(tmp_path / "bundle"))
+    rng = np.random.default_rng(2)
+    abnormal = rng.random(20) < 0.5
+    answers = [Prediction({"anomaly": float(one)}, ()) for one in rng.random(20) / 2 + abnormal / 4]
+    entries = [
+        entry(number, Truth(("anomaly",)) if one else Truth((), ())) for number, one in enumerate(abnormal.tolist())
+    ]
+    return card, entries, answers
+
+
+@pytest.mark.parametrize("case", ["classified", "detected", "judged"])
 def test_headline_of_resamples_is_the_headline_of_their_images(case: str, request: pytest.FixtureRequest) -> None:
     card, entries, answers = request.getfixturevalue(case)
     counts = np.vstack([np.ones(len(entries), np.int64), draw_resamples(len(entries), 5, 0)])

@@ -185,3 +185,25 @@ def test_manifest_as_source_keeps_its_references(labelled, tmp_path):
         (stated[2], None),
         (stated[0], "red"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "labels", "boxes"),
+    [
+        pytest.param(answer_with(), (), 0, id="normal: a true negative"),
+        pytest.param(answer_with(DetectedBox("anomaly", 1, 2, 30, 40, 0.75, True)), (), 1, id="with a region"),
+        pytest.param(
+            ImageAnswer("a/1.png", "c" * 64, 200, 100, {"anomaly": 0.75}, ("anomaly",)),
+            ("anomaly",),
+            None,
+            id="abnormal, but nowhere in particular",
+        ),
+    ],
+)
+def test_anomaly_is_told_with_or_without_a_place(answer, labels, boxes):
+    model = MODEL.model_copy(update={"task": "anomaly", "labels": ("anomaly",), "thresholds": {"anomaly": 0.5}})
+    told = [one for one in all_told(answer) if one.is_given]
+    line = parse_line(machine_line(answer, told, model, "s3://bucket/a/1.png").encode(), "open")
+    assert line.status == "valid"
+    assert line.labels == labels
+    assert (None if line.boxes is None else len(line.boxes)) == boxes

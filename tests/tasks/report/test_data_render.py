@@ -343,6 +343,24 @@ def test_few_images_to_test_on_are_told(tmp_path, tested, told):
     assert ("1 label with fewer than 10 images to test on" in titles) == told
 
 
+@pytest.mark.parametrize(
+    ("learned", "tested", "titles", "verdict"),
+    [
+        pytest.param(10, 10, [], "ready", id="sound"),
+        pytest.param(9, 10, ["Only 9 normal images to learn from"], "look", id="few normal images"),
+        pytest.param(10, 0, [], "ready", id="no anomaly yet"),
+        pytest.param(0, 10, ["Only 0 normal images to learn from"], "unusable", id="nothing normal"),
+    ],
+)
+def test_anomalies_are_not_learned_from(tmp_path, learned, tested, titles, verdict):
+    normal = [stated(f"good/{number}.png", boxes=()) for number in range(learned)]
+    abnormal = [stated(f"bent/{number}.png", ("anomaly",)) for number in range(tested)]
+    facts = DataFacts(inputs_of(tmp_path, normal, abnormal, labels=["anomaly"], task="anomaly"))
+    advice = advise_on_data(facts)
+    assert [one.title for one in advice] == titles
+    assert judge_data(facts, advice) == verdict
+
+
 def test_sound_data_gives_no_advice(tmp_path):
     entries = [*many("a", 20, "x"), *many("b", 20, "y"), *(stated(f"n{i}", boxes=()) for i in range(5))]
     facts = DataFacts(inputs_of(tmp_path, entries[::2], entries[1::2]))

@@ -104,3 +104,28 @@ def test_boxes_end_within_the_image(width, height, edges):
     assert 0 <= told.top <= told.top + told.height <= 1
     assert told.left * width == pytest.approx(box.left)
     assert told.height * height == pytest.approx(box.height, abs=1e-9)
+
+
+REGION = DetectedBox("anomaly", 20, 10, 50, 50, 0.75, is_given=True)
+ABNORMAL = replace(
+    CLASSIFIED,
+    task="anomaly",
+    labels=("anomaly",),
+    thresholds={"anomaly": 0.5},
+    prediction=Prediction({"anomaly": 0.75}, ("anomaly",), (REGION,)),
+)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "least", "expected"),
+    [
+        pytest.param(ABNORMAL.prediction, None, [("anomaly", RatioBox(0.1, 0.1, 0.25, 0.5))], id="where it is"),
+        pytest.param(Prediction({"anomaly": 0.75}, ("anomaly",)), None, [("anomaly", None)], id="nowhere"),
+        pytest.param(Prediction({"anomaly": 0.25}, ()), None, [], id="normal"),
+        pytest.param(Prediction({"anomaly": 0.25}, ()), 20, [("anomaly", None)], id="normal, all the same told"),
+        pytest.param(ABNORMAL.prediction, 80, [], id="not sure enough"),
+    ],
+)
+def test_anomaly_is_told_once_for_each_region_or_for_the_image(prediction, least, expected):
+    told = select(replace(ABNORMAL, prediction=prediction), min_confidence=least)
+    assert [(one.label, one.box) for one in told] == expected
