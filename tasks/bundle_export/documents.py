@@ -1,6 +1,6 @@
 """What people read of an export: the README in its folder, and the table."""
 
-from tasks.bundle.format import MODEL_FILE
+from tasks.bundle.format import MODEL_FILE, TASKS_WITH_BOXES
 from tasks.bundle_export.openvino_bundle import CARD_FILE
 from tasks.bundle_export.records import Comparison, ExportFormat, ExportReport, ExportSource
 
@@ -72,7 +72,7 @@ def markdown(report: ExportReport, comparison: Comparison) -> str:
     boxes = (
         f", an edge by at most {parity.edge_difference_pixels:.2g} pixels; {parity.unmatched_boxes} boxes were found "
         f"by one of the two only, {parity.unmatched_given_boxes} of them reach their label's threshold"
-        if report.task == "detection"
+        if report.task in TASKS_WITH_BOXES
         else ""
     )
     parts = [

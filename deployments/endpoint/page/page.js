@@ -188,8 +188,8 @@ function showAnswer(answer) {
 function verdict(answer, found) {
   const by = `${answer.model} version ${answer.version}`;
   if (answer.task === "anomaly") {
-    const score = `${percent(answer.confidences.anomaly)} sure of an anomaly`;
-    return found.length ? `${by}: anomaly, ${score}` : `${by}: normal, ${score}`;
+    const confidence = percent(answer.confidences.anomaly);
+    return found.length ? `${by} says anomaly: ${confidence}` : `${by} says normal, ${confidence} confident of an anomaly`;
   }
   if (!found.length) return `${by} finds nothing`;
   if (answer.task === "detection") return `${by} finds ${found.length} ${found.length === 1 ? "box" : "boxes"}`;

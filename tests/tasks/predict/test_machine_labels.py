@@ -187,6 +187,12 @@ def test_manifest_as_source_keeps_its_references(labelled, tmp_path):
     ]
 
 
+def test_regions_are_told_in_place_of_the_label():
+    regions = (DetectedBox("anomaly", 1, 2, 30, 40, 0.75, True), DetectedBox("anomaly", 60, 2, 30, 40, 0.75, True))
+    answer = ImageAnswer("a/1.png", "c" * 64, 200, 100, {"anomaly": 0.75}, ("anomaly",), regions)
+    assert [one.box for one in all_told(answer)] == list(regions)
+
+
 @pytest.mark.parametrize(
     ("answer", "labels", "boxes"),
     [
