@@ -1,5 +1,6 @@
 """What stands where: the ledger and the registry told as a table, or as one JSON line."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -77,21 +78,34 @@ def status(config: StatusConfig) -> StatusResult:
         EnvironmentFailed: when registry or ledger do not answer.
     """
     home = Home.from_environment()
-    registry, ledger = Registry(home), Ledger(home.database_uri)
-    names = [one.name for one in registry.models() if config.model in ("", one.name)]
-    if config.model and not names:
+    told = tell(Registry(home), Ledger(home.database_uri), lambda name: config.model in ("", name))
+    if config.model and not told.models:
         raise RequestError(f"the registry has no model {config.model}; `keeneye status` lists all")
-    return StatusResult(models=tuple(model_status(registry, name, ledger.entries(name)) for name in names))
+    return told
 
 
-def model_status(registry: Registry, name: str, entries: list[LedgerEntry]) -> ModelStatus:
-    """Return what stands where of one model."""
+def tell(
+    registry: Registry, ledger: Ledger, is_wanted: Callable[[str], bool], environments: Sequence[str] = ENVIRONMENTS
+) -> StatusResult:
+    """Tell of the models whose names are wanted what stands in some environments, and how it came there.
+
+    Raises:
+        EnvironmentFailed: when registry or ledger do not answer.
+    """
+    names = [one.name for one in registry.models() if is_wanted(one.name)]
+    of_model = {name: [one for one in ledger.entries(name) if one.environment in environments] for name in names}
+    return StatusResult(models=tuple(_model_status(registry, *one, environments) for one in of_model.items()))
+
+
+def _model_status(
+    registry: Registry, name: str, entries: list[LedgerEntry], environments: Sequence[str]
+) -> ModelStatus:
     versions = registry.versions(name)
     stands = standing_versions(versions, entries)
     known = {info.version: info for info in versions}
     places = (
         _place(registry, environment, known.get(stands[environment]), stands[environment], standing(entries))
-        for environment in ENVIRONMENTS
+        for environment in environments
         if environment in stands
     )
     return ModelStatus(model=name, versions=len(versions), places=tuple(places), history=tuple(_moves(entries)))

@@ -25,6 +25,7 @@ from deployments.endpoint.parts import may_use, parts_of, require_right
 from deployments.endpoint.problems import PROBLEM_TYPE
 from deployments.endpoint.uploads import FORM_OVERHEAD_BYTES, FORM_TYPE, IMAGE_FIELD, image_of_form, is_form
 from deployments.endpoint.waiting import in_time
+from flows.status import StatusResult
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"type": "object", "required": [IMAGE_FIELD], "properties": {IMAGE_FIELD: _BINARY["schema"]}}
@@ -82,6 +83,17 @@ async def models(request: Request, key: Caller) -> Response:
     parts = parts_of(request)
     found = await in_time(asyncio.to_thread(parts.catalogue.models, lambda name: may_use(key, name)))
     return json_response({"environment": parts.environment, "models": found})
+
+
+@router.get(
+    "/status",
+    responses={200: {"model": StatusResult}},
+    summary="What stands in staging and production, since when and by whom, and what stood there before",
+)
+async def status(request: Request, key: Caller) -> Response:
+    """Tell what `keeneye status` tells, of the models that the key may use."""
+    found = await in_time(asyncio.to_thread(parts_of(request).status, lambda name: may_use(key, name)))
+    return json_response(found.model_dump())
 
 
 @router.get(

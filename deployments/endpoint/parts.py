@@ -1,7 +1,7 @@
 """What the endpoint's routes work with, put together once at its start."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from deployments.endpoint.readiness import Readiness
 from deployments.endpoint.rekognition.operations import ReadObject
 from deployments.endpoint.shares import Shares
 from deployments.endpoint.waiting import keep_registry_apart
+from flows.status import StatusResult
 from tasks.errors import KeeneyeError
 from tasks.serving.projects import Projects
 from tasks.serving.service import PredictionService
@@ -38,6 +39,7 @@ class Parts:
         region: that clients sign for.
         max_image_bytes: of an image file.
         read_object: reads images that lie in an S3 store.
+        status: tells of the models whose names are wanted what stands where, and how it came there; blocks.
         environment: that alone is answered for; empty answers for every alias.
         shares: of the keys.
     """
@@ -52,6 +54,7 @@ class Parts:
     region: str
     max_image_bytes: int
     read_object: ReadObject
+    status: Callable[[Callable[[str], bool]], StatusResult]
     environment: str = ""
     shares: Shares = field(default_factory=Shares)
 

@@ -25,12 +25,14 @@ from deployments.endpoint.metrics import Metrics
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.readiness import Readiness
 from flows.serve_config import ServeConfig
+from flows.status import ENVIRONMENTS, tell
 from tasks.errors import EnvironmentFailed, RequestError
 from tasks.serving.projects import Projects
 from tasks.serving.service import PredictionService, ServiceLimits
 from tasks.serving.states import VersionStates
 from tasks.stores.home import Home
 from tasks.stores.s3 import read_object
+from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import RegisteredModel, Registry
 
 STOP_SECONDS = 30
@@ -66,8 +68,9 @@ def serve(config: ServeConfig) -> ServeResult:
     keys = None if config.no_auth else _keys(config)
     with closing(_listener(config.host, config.port)) as listener:
         address = _address(listener)
-        states, registry = _shown(config, Home.from_environment())
-        parts = make_parts(config, keys, registry, states)
+        home = Home.from_environment()
+        states, registry = _shown(config, home)
+        parts = make_parts(config, keys, registry, states, Ledger(home.database_uri))
         app = make_app(parts, hosts=() if keys is not None else (*LOOPBACK_HOSTS, config.host))
         server = uvicorn.Server(_uvicorn_config(app))
         found = _found(registry.models(), config.environment)
@@ -82,7 +85,9 @@ def serve(config: ServeConfig) -> ServeResult:
     )
 
 
-def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, states: VersionStates) -> Parts:
+def make_parts(
+    config: ServeConfig, keys: Keys | None, registry: Registry, states: VersionStates, ledger: Ledger
+) -> Parts:
     """Put the endpoint's parts together."""
     max_image_bytes = int(config.max_image_megabytes * MEGABYTE)
     limits = ServiceLimits(
@@ -94,6 +99,7 @@ def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, state
     )
     service = PredictionService(registry, states, limits)
     bodies = BodyReader(int(config.max_body_megabytes * MEGABYTE))
+    environments = (config.environment,) if config.environment else ENVIRONMENTS
     projects = partial(EnvironmentProjects, config.environment) if config.environment else Projects
     return Parts(
         service=service,
@@ -106,6 +112,7 @@ def make_parts(config: ServeConfig, keys: Keys | None, registry: Registry, state
         region=config.region,
         max_image_bytes=max_image_bytes,
         read_object=read_object,
+        status=partial(tell, registry, ledger, environments=environments),
         environment=config.environment,
     )
 

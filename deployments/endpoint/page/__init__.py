@@ -1,4 +1,4 @@
-"""The page: models and a place to try an image, served from this folder and from no other host."""
+"""The pages, served from this folder and from no other host: a place to try an image, and what stands where."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -12,7 +12,10 @@ from deployments.endpoint.access import told
 from deployments.endpoint.parts import parts_of
 
 FOLDER = Path(__file__).parent
-TYPES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+PAGES = {"/": "page.html", "/status": "status.html"}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+LOADED = ("page.css", "status.css", "common.js", "page.js", "status.js", "icon.svg")
+"""What the pages load."""
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
@@ -23,28 +26,23 @@ HEADERS = {
 
 
 def page_routes() -> list[Route]:
-    """Return GET / and what its page loads."""
-    files = [Route(f"/page/{name}", _answer_file(name), methods=["GET"]) for name in TYPES if name != "page.html"]
-    return [Route("/", page, methods=["GET"]), *files]
+    """Return the pages, for whoever has a key, and what they load, for everybody."""
+    pages = [Route(path, _answer_file(name, is_open=False), methods=["GET"]) for path, name in PAGES.items()]
+    return [*pages, *(Route(f"/page/{name}", _answer_file(name, is_open=True), methods=["GET"]) for name in LOADED)]
 
 
-async def page(request: Request) -> Response:
-    """Show the page to whoever has a key."""
-    told(request).route = "/page"
-    parts_of(request).caller(request)
-    return _file("page.html")
-
-
-def _answer_file(name: str) -> Callable[[Request], Awaitable[Response]]:
+def _answer_file(name: str, *, is_open: bool) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         told(request).route = "/page"
+        if not is_open:
+            parts_of(request).caller(request)
         return _file(name)
 
     return answer
 
 
 def _file(name: str) -> Response:
-    return Response(_content(name), headers=HEADERS, media_type=TYPES[name])
+    return Response(_content(name), headers=HEADERS, media_type=TYPES[Path(name).suffix])
 
 
 @cache

@@ -1,30 +1,10 @@
-// Everything a server or a file says is put in as text, never as markup.
-const $ = (id) => document.getElementById(id);
+import { $, ask, element, table } from "/page/common.js";
+
 const COLOURS = 8;
 let file = null;
 let colours = {};
 let asked = 0;
 
-function element(tag, text = "", className = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-async function ask(path, options = {}) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Error("The endpoint does not answer. Check that it runs, and try again.");
-  }
-  const document_ = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(sentence(document_.detail || `The endpoint answered ${response.status}.`));
-  return document_;
-}
-
-const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 const percent = (confidence) => `${confidence.toFixed(1)} %`;
 
 // The list of models
@@ -78,40 +58,23 @@ const FIGURES = {
 };
 
 function versionTable(model) {
+  if (!model.versions.length) return element("p", "No version.", "quiet");
   const figures = FIGURES[model.task] || [];
-  const table = element("table");
-  const head = table.createTHead().insertRow();
-  const kinds = { Made: "date", ...Object.fromEntries(figures.map(([title]) => [title, "number"])) };
-  for (const title of ["Version", "State", "Gate", ...figures.map(([title]) => title), "Made"]) {
-    const cell = element("th", title, kinds[title]);
-    cell.scope = "col";
-    head.append(cell);
-  }
-  const body = table.createTBody();
-  for (const version of model.versions) body.append(versionRow(version, figures));
-  const scroller = element("div", "", "scroll");
-  scroller.tabIndex = 0;
-  scroller.setAttribute("role", "region");
-  scroller.setAttribute("aria-label", `Versions of ${model.name}`);
-  scroller.append(table);
-  return model.versions.length ? scroller : element("p", "No version.", "quiet");
+  const titles = figures.map(([title]) => [title, "number"]);
+  const columns = [["Version", ""], ["State", ""], ["Gate", ""], ...titles, ["Made", "date"]];
+  const rows = model.versions.map((version) => versionCells(version, figures));
+  return table(columns, rows, `Versions of ${model.name}`);
 }
 
-function versionRow(version, figures) {
-  const row = element("tr");
-  const number = element("th", version.version);
-  number.scope = "row";
-  const state = element("td");
-  state.append(stateTag(version.state));
+function versionCells(version, figures) {
   const values = figures.map(([, name]) => {
     const value = version.metrics[name];
-    return element("td", value == null ? "none" : value.toFixed(3), "number");
+    return value == null ? "none" : value.toFixed(3);
   });
   const moment = new Date(version.created_ms).toISOString();
-  const made = element("td", moment.slice(0, 10), "date");
+  const made = element("span", moment.slice(0, 10));
   made.title = moment;
-  row.append(number, state, element("td", version.status || "none"), ...values, made);
-  return row;
+  return [version.version, stateTag(version.state), version.status || "none", ...values, made];
 }
 
 function fillChoice(models) {

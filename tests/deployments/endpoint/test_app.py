@@ -25,6 +25,7 @@ from flows.serve_config import ServeConfig
 from tasks.errors import EnvironmentFailed, RegistryError
 from tasks.serving.errors import ModelUnavailable
 from tasks.serving.states import VersionStates
+from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import Registry
 from tests.deployments.endpoint.served import DENT, KEY_ID, OTHER_ID, OTHER_SECRET, PICTURE, SECRET
 
@@ -175,7 +176,7 @@ def in_process(app, *paths):
 @pytest.fixture
 def parts(served_home, tmp_path):
     config = ServeConfig(no_auth=True, database=f"sqlite:///{tmp_path / 'states.db'}")
-    return make_parts(config, None, Registry(served_home), VersionStates(config.database))
+    return make_parts(config, None, Registry(served_home), VersionStates(config.database), Ledger(config.database))
 
 
 def test_readiness_follows_the_registry(parts, monkeypatch, caplog):
@@ -209,7 +210,7 @@ def test_silent_registry_holds_up_nothing_else(served_home, tmp_path, monkeypatc
     keys = Keys({KEY_ID: Key(KEY_ID, SECRET)})
     config = ServeConfig(database=f"sqlite:///{tmp_path / 'states.db'}")
     registry, release = Registry(served_home), threading.Event()
-    parts = make_parts(config, keys, registry, VersionStates(config.database))
+    parts = make_parts(config, keys, registry, VersionStates(config.database), Ledger(config.database))
     made = next(model for model in registry.models() if model.name == "dents").created_ms
     arn = f"arn:aws:rekognition:us-east-1:000000000000:project/dents/version/production/{made}"
     image = base64.b64encode(PICTURE + bytes(400_000)).decode()
@@ -300,8 +301,9 @@ def test_registry_that_says_nothing_is_not_waited_for(monkeypatch):
 def test_page_and_its_files_come_from_this_host_only(open_endpoint):
     with open_endpoint.client(auth=None) as client:
         page = client.get("/")
-        files = [client.get(f"/page/{name}") for name in ("page.css", "page.js", "icon.svg")]
-    assert [one.status_code for one in (page, *files)] == [200] * 4
+        names = ("page.css", "page.js", "common.js", "status.css", "status.js", "icon.svg")
+        files = [client.get(f"/page/{name}") for name in names]
+    assert [one.status_code for one in (page, *files)] == [200] * 7
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for one in (page, *files):
         assert "://" not in one.text.replace("http://www.w3.org/2000/svg", "")

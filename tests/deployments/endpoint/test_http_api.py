@@ -160,7 +160,9 @@ def test_models_are_told_with_versions_aliases_states_and_figures(client):
     assert client.get("/v1/models/nobody").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/dents", "/", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/v1/models", "/v1/models/dents", "/v1/status", "/", "/status", "/metrics", "/openapi.json"]
+)
 @pytest.mark.parametrize(
     "auth",
     [
@@ -230,7 +232,7 @@ def test_api_keeps_to_its_openapi(open_endpoint):
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 
         probe()
-    assert len(paths) == 3
+    assert len(paths) == 4
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,8 +1,12 @@
-"""The page in a real browser."""
+"""The pages in a real browser."""
 
 import base64
 import io
+import json
+import re
 import shutil
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -13,7 +17,15 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.deployments.endpoint.served import DENT, picture, serving
+from tasks.tracking.ledger import EntryKind, Ledger, NewEntry
+from tests.deployments.endpoint.served import (
+    DENT,
+    OTHER_ID,
+    OTHER_SECRET,
+    environment_of,
+    picture,
+    serving,
+)
 
 DRIVER = shutil.which("chromedriver")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -198,3 +210,114 @@ def test_page_of_an_environment_shows_what_stands_there(browser, served_home, tm
         assert texts(browser, "#models-title") == ["Models in production"]
         assert texts(browser, "#list .aliases li") == ["production is version 1 running"]
         assert texts(browser, "#model option") == ["dents@production (version 1)"]
+
+
+NASTY = "<b>false alarms</b> since noon"
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """The address of a ledger of its own: dents went to production, was replaced, and came back; a move is open."""
+    address = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    ledger = Ledger(address)
+    moves = [
+        ("staging", "promote", "", "1", EntryKind.DONE, "policy", "passed its gate"),
+        ("production", "promote", "", "1", EntryKind.DONE, "Ann", "finds all dents"),
+        ("production", "promote", "1", "2", EntryKind.DONE, "Bob", "better"),
+        ("production", "rollback", "2", "1", EntryKind.DONE, "Ann", NASTY),
+        ("staging", "promote", "1", "2", EntryKind.REVERTED, "policy", "the endpoint was slow"),
+        ("staging", "promote", "1", "2", None, "Eve", "once more"),
+    ]
+    for environment, action, before, after, end, who, why in moves:
+        for kind in filter(None, (EntryKind.BEGUN, end)):
+            last = len(ledger.entries("dents"))
+            entry = NewEntry(
+                model="dents",
+                kind=kind,
+                action=action,
+                environment=environment,
+                from_version=before,
+                to_version=after,
+                who=who,
+                why=why,
+                begins=last if kind is end else 0,
+            )
+            ledger.append(entry, expected_sequence=last)
+    ledger.close()
+    return address
+
+
+@pytest.fixture(scope="module")
+def status_endpoint(served_home, moved, tmp_path_factory):
+    folder, variables = tmp_path_factory.mktemp("status"), {"KEENEYE_DATABASE": moved}
+    with serving(served_home, folder, "--no-auth", environment=variables) as running:
+        yield running
+
+
+def test_status_is_what_the_command_tells(served_home, moved, status_endpoint):
+    with status_endpoint.client(auth=None) as client:
+        told = client.get("/v1/status").json()
+    ended = subprocess.run(
+        [sys.executable, "-m", "flows", "status", "--json"],
+        env=environment_of(served_home) | {"KEENEYE_DATABASE": moved},
+        capture_output=True,
+        check=True,
+    )
+    assert told == json.loads(ended.stdout)
+    colours, dents = told["models"]
+    assert [(one["environment"], one["version"], one["since"]) for one in colours["places"]] == [("staging", "1", "")]
+    assert [(one["environment"], one["version"], one["by"]) for one in dents["places"]] == [
+        ("staging", "1", "policy"),
+        ("production", "1", "Ann"),
+    ]
+    assert dents["places"][1]["metrics"] == {"macro_f1": 0.812, "map_50": 0.75}
+    assert [one["outcome"] for one in dents["history"]] == ["begun", "reverted", "done", "done", "done", "done"]
+
+
+def test_status_of_models_that_a_key_may_use(endpoint):
+    with endpoint.client(auth=(OTHER_ID, OTHER_SECRET)) as client:
+        assert [one["model"] for one in client.get("/v1/status").json()["models"]] == ["colours"]
+
+
+def test_status_of_one_environment_tells_of_no_other(served_home, moved, tmp_path):
+    options = ("--environment", "production", "--no-auth")
+    variables = {"KEENEYE_DATABASE": moved}
+    with serving(served_home, tmp_path, *options, environment=variables) as endpoint, endpoint.client(auth=None) as one:
+        (dents,) = one.get("/v1/status").json()["models"]
+    assert [one["environment"] for one in dents["places"]] == ["production"]
+    assert [one["environment"] for one in dents["history"]] == ["production"] * 3
+
+
+@pytest.fixture
+def status_page(browser, status_endpoint):
+    browser.get(f"{status_endpoint.address}/status")
+    resize(browser, 1280)
+    wait(browser, lambda: texts(browser, "#list article"))
+    return browser
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_status_page_shows_what_stands_where(status_page, width):
+    resize(status_page, width)
+    assert texts(status_page, "#list h3") == ["colours", "dents"]
+    assert texts(status_page, ".place h4") == ["staging: version 1", "staging: version 1", "production: version 1"]
+    assert texts(status_page, ".place .figures") == ["macro-F1 0.875", *["macro-F1 0.812, mAP50 0.750"] * 2]
+    before_ledger, _, production = texts(status_page, ".place .quiet")
+    assert before_ledger == "since before there was a ledger"
+    assert re.fullmatch(r"since 20\d\d-\d\d-\d\d \d\d:\d\d UTC by Ann", production)
+    assert texts(status_page, ".place blockquote") == ["passed its gate", NASTY]
+    rows = [row.split("\t")[1:] for row in texts(status_page, "tbody tr")]
+    assert rows[:3] == [
+        ["staging", "1 \u2192 2", "promote", "under way", "Eve", "once more"],
+        ["staging", "1 \u2192 2", "promote", "taken back", "policy", "the endpoint was slow"],
+        ["production", "2 \u2192 1", "rollback", "done", "Ann", NASTY],
+    ]
+    assert status_page.execute_script("return document.documentElement.scrollWidth") <= width
+    assert not [one for one in status_page.get_log("browser") if one["level"] == "SEVERE"]
+
+
+def test_pages_lead_to_each_other(page):
+    page.find_element(By.LINK_TEXT, "Status").click()
+    wait(page, lambda: texts(page, ".place h4"))
+    page.find_element(By.LINK_TEXT, "Try an image").click()
+    wait(page, lambda: texts(page, "#model option"))
