@@ -73,6 +73,12 @@ class PolicyConfig(Group):
     after: Literal["", "staging"] = Field(
         default="staging", description="The environment that a version must stand in already; empty asks for none."
     )
+    comparison: Literal["strict", "lenient"] = Field(
+        default="strict",
+        description="Which challenger is refused. `strict`: one that may be worse than the champion by more than "
+        "`min_difference`, for the lower end of the interval lies below it; changed labels need a person. `lenient`: "
+        "only one that surely is, for the whole interval lies below; what else there is to say is told.",
+    )
     min_difference: float = Field(
         default=-0.02,
         ge=-1.0,
@@ -93,12 +99,14 @@ class PolicyConfig(Group):
         default=0.001,
         ge=0.0,
         le=1.0,
-        description="Largest difference between a confidence that the endpoint tells and that of the same bundle here.",
+        description="Largest difference between two confidences of the same bundle: now and at its evaluation, through "
+        "the endpoint and here.",
     )
     max_latency_ms: float = Field(
         default=1000.0,
         gt=0.0,
-        description="Longest time of an answer through the endpoint, 95th percentile, 8 images at once (milliseconds).",
+        description="Longest time of an answer, 95th percentile (milliseconds): of the bundle by itself, one image at "
+        "a time, and through the endpoint, 8 at once.",
     )
 
 

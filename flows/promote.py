@@ -1,14 +1,15 @@
 """From one environment to the next: measured against what stands there, approved, moved, tested, or taken back."""
 
 from prefect import flow
-from prefect.runtime import flow_run
 
-from flows.approval import decided, require_approver
+from flows.approval import require_approver
 from flows.environment_config import EnvironmentName, environment_config
+from flows.moving import compare_and_move
 from flows.promote_config import ModelName, PromoteConfig
-from flows.promote_result import MoveResult, collect, finished
+from flows.promote_result import MoveResult, finished
 from tasks.bundle_export.task import find_version
-from tasks.promote.task import compare_versions, move_version, plan_promotion_of
+from tasks.inference_test.task import check_version
+from tasks.promote.task import plan_promotion_of
 from tasks.stores.home import Home
 
 
@@ -31,15 +32,11 @@ def promote(
     """
     config = PromoteConfig(model=model, to=to, version=version, approved_by=approved_by, reason=reason)
     environment = environment_config(config.to)
-    require_approver(environment.policy, config.approved_by, config.to)
+    require_approver(environment.policy, config.approved_by, config.reason, config.to)
     home = Home.from_environment()
 
     planned = plan_promotion_of(home, config.model, environment, config.version)
     challenger = find_version(home, planned.to_uri)
-    champion = find_version(home, planned.from_uri) if planned.from_version else None
-    compared = compare_versions(home, champion, challenger, environment)
-    approval = decided(planned, compared, environment.policy, config.approved_by, config.reason)
-    moved = move_version(home, planned, challenger, compared, approval, environment)
-
-    stages = {"plan": planned, "challenger": challenger, "compare": compared, "move": moved}
-    return finished(collect(str(flow_run.id or ""), planned, compared, approval, moved, stages))
+    tested = check_version(home, challenger, environment)
+    who, why = config.approved_by, config.reason
+    return finished(compare_and_move(home, environment, planned, challenger, tested, approved_by=who, reason=why))

@@ -6,8 +6,9 @@ from typing import Literal, cast
 from prefect.states import Completed
 from pydantic import BaseModel
 
+from tasks.inference_test.records import InferenceOutcome
 from tasks.promote.moves import Approval, PlannedMove
-from tasks.promote.records import VersionComparison
+from tasks.promote.records import MoveEvidence, VersionComparison
 from tasks.promote.task import MovedVersion
 from tasks.stores.content import StageRecord
 
@@ -20,6 +21,7 @@ class MoveResult(BaseModel, frozen=True):
         reasons: why it was rejected, a sentence each.
         from_version: what stood in the environment before; empty when nothing did.
         to_version: what was to stand there.
+        inference_test: how the version answered, fetched and opened afresh, before anything was moved.
         comparison: champion and challenger on the same images; None of a rollback.
         endpoint: how the version answered through the environment's endpoint; None when none was asked.
         sequence: of the ledger's entry that ends the move; 0 when none was begun.
@@ -36,11 +38,18 @@ class MoveResult(BaseModel, frozen=True):
     to_version: str
     bundle_digest: str
     approval: Approval
+    inference_test: InferenceOutcome
     comparison: VersionComparison | None
     endpoint: Mapping[str, object] | None
     sequence: int
     prefect_flow_run_id: str
     seconds: dict[str, float]
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether only an approval is missing."""
+        evidence = MoveEvidence(inference_test=self.inference_test, comparison=self.comparison)
+        return not self.approval.approved and not evidence.reasons
 
 
 def finished(result: MoveResult) -> MoveResult:
@@ -56,7 +65,7 @@ def finished(result: MoveResult) -> MoveResult:
 def collect(
     flow_run_id: str,
     planned: PlannedMove,
-    compared: VersionComparison | None,
+    evidence: MoveEvidence,
     approval: Approval,
     moved: MovedVersion,
     stages: Mapping[str, StageRecord],
@@ -72,7 +81,8 @@ def collect(
         to_version=planned.to_version,
         bundle_digest=planned.bundle_digest,
         approval=approval,
-        comparison=compared,
+        inference_test=evidence.inference_test,
+        comparison=evidence.comparison,
         endpoint=moved.endpoint.model_dump() if moved.endpoint else None,
         sequence=moved.sequence,
         prefect_flow_run_id=flow_run_id,

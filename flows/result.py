@@ -12,6 +12,7 @@ from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.ingest.records import IngestedImages
 from tasks.manifest.records import Manifest
 from tasks.metrics.task_metrics import TaskMetrics
+from tasks.promote.records import VersionComparison
 from tasks.register.records import RegisteredVersion
 from tasks.report.records import WrittenReport
 from tasks.stores.content import StageRecord
@@ -49,6 +50,9 @@ class TrainResult(BaseModel, frozen=True):
 
     Attributes:
         status: `staged` (passed and given the alias), `registered` (passed), or `rejected`.
+        reasons: why it was rejected, or waits for a person who approves it for staging; a sentence each.
+        replaced: number of the version that it replaced in staging, or was to; empty when none stood there.
+        comparison: of the two on the same images; None when staging was not wanted or not reached.
         seconds: wall time by stage, of this run.
         reused: by stage, whether its output was there already.
     """
@@ -68,6 +72,9 @@ class TrainResult(BaseModel, frozen=True):
     metrics: TaskMetrics
     gate: Gate
     inference_test: InferenceOutcome
+    reasons: tuple[str, ...]
+    replaced: str
+    comparison: VersionComparison | None
     report_path: str
     seconds: dict[str, float]
     reused: dict[str, bool]
@@ -75,8 +82,7 @@ class TrainResult(BaseModel, frozen=True):
 
 def finished(result: TrainResult) -> TrainResult:
     """Let the Prefect UI show the status as the run's state; a caller of the flow still gets the result itself."""
-    reasons = (*result.gate.reasons, *result.inference_test.reasons)
-    message = "; ".join(reasons) or f"{result.model_name} version {result.model_version}"
+    message = "; ".join(result.reasons) or f"{result.model_name} version {result.model_version}"
     # Prefect hands a caller the state's data.
     return cast(TrainResult, Completed(name=result.status.capitalize(), message=message, data=result))
 
@@ -114,6 +120,9 @@ def collect(
             "metrics": evaluation.metrics,
             "gate": Gate.model_validate(evaluation.gate.model_dump()),
             "inference_test": trial.outcome,
+            "reasons": version.reasons,
+            "replaced": version.replaced,
+            "comparison": version.comparison,
             "report_path": report.report_path,
             "seconds": {name: record.seconds for name, record in stages.items()},
             "reused": {name: record.reused for name, record in stages.items()},

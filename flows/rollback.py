@@ -3,12 +3,14 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.approval import require_name
 from flows.environment_config import EnvironmentName, environment_config
 from flows.promote_config import ModelName, RollbackConfig, StepCount
 from flows.promote_result import MoveResult, collect, finished
 from tasks.bundle_export.task import find_version
-from tasks.errors import RequestError
+from tasks.inference_test.task import check_version
 from tasks.promote.moves import Approval
+from tasks.promote.records import MoveEvidence
 from tasks.promote.task import move_version, plan_rollback_of
 from tasks.stores.home import Home
 from tasks.tracking.registry import POLICY
@@ -33,16 +35,15 @@ def rollback(
     """
     config = RollbackConfig(model=model, environment=environment, steps=steps, approved_by=approved_by, reason=reason)
     place = environment_config(config.environment)
-    if place.policy.approval == "person" and not config.approved_by.strip():
-        raise RequestError(
-            f"{config.environment} is rolled back in somebody's name: add --approved-by WHO --reason WHY"
-        )
+    require_name(place.policy, config.approved_by, config.reason, config.environment)
     home = Home.from_environment()
 
     planned = plan_rollback_of(home, config.model, place, config.steps)
     target = find_version(home, planned.to_uri)
+    tested = check_version(home, target, place)
+    evidence = MoveEvidence(inference_test=tested.outcome)
     approval = Approval(approved=True, who=config.approved_by.strip() or POLICY, why=config.reason)
-    moved = move_version(home, planned, target, None, approval, place)
+    moved = move_version(home, planned, target, evidence, approval, place)
 
-    stages = {"plan": planned, "version": target, "move": moved}
-    return finished(collect(str(flow_run.id or ""), planned, None, approval, moved, stages))
+    stages = {"plan": planned, "version": target, "inference_test": tested, "move": moved}
+    return finished(collect(str(flow_run.id or ""), planned, evidence, approval, moved, stages))

@@ -13,12 +13,14 @@ from flows.config import (
     TrainConfig,
     TrainingConfig,
 )
+from flows.environment_config import environment_config
 from flows.result import TrainResult, collect, finished
+from flows.staging import stage_version
 from tasks.evaluate.task import evaluate_model
 from tasks.inference_test.task import run_inference_test
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
-from tasks.register.task import register_version, stage_version
+from tasks.register.task import register_version
 from tasks.report.task import write_data_report, write_report
 from tasks.stores.home import Home
 from tasks.train.task import train_model
@@ -48,6 +50,7 @@ def train(
     config = TrainConfig(
         task=task, data=data, masks=masks, training=training, evaluation=evaluation, gate=gate, registry=registry
     )
+    staging = environment_config("staging") if registry.stage else None
     home = Home.from_environment()
     home.store.sweep()
 
@@ -58,7 +61,7 @@ def train(
     measured = evaluate_model(home, manifest, model, gate)
     version = register_version(home, manifest, model, measured, config)
     trial = run_inference_test(home, manifest, measured, version, gate)
-    placed = stage_version(home, version, measured, trial, registry)
+    placed = stage_version(home, version, manifest, model, measured, trial, staging)
     report = write_report(home, images, manifest, model, measured, trial, placed, described)
 
     stages = {

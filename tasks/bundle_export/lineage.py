@@ -4,9 +4,7 @@ MLflow keeps the manifests of every run, and the store of the machine that train
 manifests tie the two together.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,30 +12,20 @@ from pydantic import ValidationError
 
 from tasks.bundle.format import read_model_card
 from tasks.bundle_export.records import ExportSource
-from tasks.dataset.entries import SPLITS, Split
-from tasks.dataset.versions import manifests_digest
+from tasks.dataset.entries import Split
 from tasks.errors import DataError
+from tasks.evaluate.records import Evaluation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.content import RECORD_NAME, StageRecord
 from tasks.stores.home import Home
-from tasks.tracking.client import answered, connect
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry, VersionInfo
-from tasks.tracking.runs import TRAIN_KEY_TAG
+from tasks.tracking.runs import logged_training
 from tasks.train.records import TrainedModel
 
-MANIFESTS_FOLDER = "manifests"
 NEEDED_SPLITS: tuple[Split, ...] = ("train", "test")
 
 R = TypeVar("R", bound=StageRecord)
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedRun:
-    """What MLflow tells of the run behind a version: the key of its training, the digest of its manifests."""
-
-    train_key: str
-    manifest_digest: str
 
 
 def find_source(home: Home, model_uri: str) -> ExportSource:
@@ -57,7 +45,7 @@ def find_source(home: Home, model_uri: str) -> ExportSource:
     bundle = registry.cached_bundle(info)
     digest = info.tags[BUNDLE_DIGEST_TAG]
     read_model_card(bundle, expected_digest=digest)
-    run = _logged_run(home, info)
+    run = logged_training(home, info.run_id)
     return ExportSource(
         model_name=info.name,
         model_version=info.version,
@@ -66,23 +54,8 @@ def find_source(home: Home, model_uri: str) -> ExportSource:
         bundle_path=str(bundle),
         manifest=_find_manifest(home, info, run.manifest_digest),
         model=_find_training(home, info, run.train_key),
+        predictions_path=_find_predictions(home, digest, run.manifest_digest),
     )
-
-
-def _logged_run(home: Home, info: VersionInfo) -> LoggedRun:
-    client = connect(home)
-    with tempfile.TemporaryDirectory(prefix="keeneye-manifests-") as scratch:
-        empty = Path(scratch) / "empty"
-        empty.touch()
-        with answered(home):
-            tags = client.get_run(info.run_id).data.tags
-            logged = {one.path for one in client.list_artifacts(info.run_id, MANIFESTS_FOLDER)}
-            # A split without images is not logged.
-            paths = {
-                split: Path(client.download_artifacts(info.run_id, name, scratch)) if name in logged else empty
-                for split, name in ((split, f"{MANIFESTS_FOLDER}/{split}.manifest") for split in SPLITS)
-            }
-        return LoggedRun(tags.get(TRAIN_KEY_TAG, ""), manifests_digest(paths))
 
 
 def _find_manifest(home: Home, info: VersionInfo, digest: str) -> Manifest:
@@ -119,6 +92,13 @@ def _find_training(home: Home, info: VersionInfo, train_key: str) -> TrainedMode
     for path, record in _records(home, "train", TrainedModel, lambda key: key == train_key):
         return record.model_copy(update={"entry_path": str(path)})
     raise _elsewhere(info, f"its training {train_key[:12]}", home)
+
+
+def _find_predictions(home: Home, bundle_digest: str, manifest_digest: str) -> str:
+    for path, record in _records(home, "evaluate", Evaluation):
+        if (record.bundle_digest, record.manifest_digest) == (bundle_digest, manifest_digest):
+            return str(record.model_copy(update={"entry_path": str(path)}).predictions_path)
+    return ""
 
 
 def _elsewhere(info: VersionInfo, what: str, home: Home) -> DataError:

@@ -30,6 +30,7 @@ class ExportSource(StageRecord, frozen=True):
         bundle_path: where the fetched bundle lies.
         manifest: the version's own manifests; their roots hold the images.
         model: the training that made the bundle.
+        predictions_path: the answers to the test images that it was evaluated by; empty when they are not here.
     """
 
     model_name: str
@@ -39,6 +40,7 @@ class ExportSource(StageRecord, frozen=True):
     bundle_path: str
     manifest: Manifest
     model: TrainedModel
+    predictions_path: str = ""
 
 
 class ExportedBundle(StageRecord, frozen=True):

@@ -83,11 +83,15 @@ class Evaluation(StageRecord, frozen=True):
 
     Attributes:
         entry_path: the store entry with predictions, figures and the service-shaped files.
+        bundle_digest: of the bundle that was measured.
+        manifest_digest: of the manifests whose test images it was measured on.
         metrics: the figures.
         gate: the verdict; set for each run anew, since limits may change while figures stay.
     """
 
     entry_path: str = ""
+    bundle_digest: str
+    manifest_digest: str
     metrics: TaskMetrics
     gate: GateVerdict = NOT_JUDGED
 

@@ -30,7 +30,7 @@ from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.train.records import TrainedModel
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 EVALUATORS: Mapping[str, Callable[[Answers], Measured[TaskMetrics]]] = {
     "classification": evaluate_classifier,
     "detection": evaluate_detector,
@@ -62,7 +62,9 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
         answers = _answers(manifest, model)
         measured = EVALUATORS[manifest.task](answers)
         _write(folder, answers, measured)
-        return Evaluation(metrics=measured.metrics)
+        return Evaluation(
+            bundle_digest=model.bundle_digest, manifest_digest=manifest.manifest_digest, metrics=measured.metrics
+        )
 
     record, path = home.store.reuse_or_make(key, Evaluation, make)
     record = record.model_copy(

@@ -1,6 +1,6 @@
 """The process of the inference test: fetch a registered version by its address, run it, compare, write the outcome.
 
-Started afresh for every test (`python -m tasks.inference_test.probe REQUEST.json OUTCOME.json`), so that nothing of
+Started afresh after a training (`python -m tasks.inference_test.probe REQUEST.json OUTCOME.json`), so that nothing of
 the training process helps the model along. Imports no torch and no scikit-learn.
 """
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -28,6 +29,8 @@ from tasks.tracking.registry import Registry
 WARM_UP_IMAGES = 3
 MAX_BOX_SHIFT_PIXELS = 0.5
 
+T = TypeVar("T")
+
 
 class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
     """What to test, against what.
@@ -43,6 +46,8 @@ class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
         predictions: the predictions made at evaluation.
         max_confidence_drift: largest difference allowed between a confidence and the one at evaluation.
         max_latency_ms: longest time per image allowed, 95th percentile.
+        limits_of: the group of settings that the two limits stand in, for the reasons.
+        max_images: so many of the test images at most, evenly spread over the manifest; 0 takes all.
     """
 
     home: Path
@@ -55,6 +60,8 @@ class ProbeRequest(BaseModel, frozen=True, extra="forbid"):
     predictions: Path
     max_confidence_drift: float
     max_latency_ms: float
+    limits_of: str = "gate"
+    max_images: int = 0
 
 
 def probe(request: ProbeRequest) -> InferenceOutcome:
@@ -69,7 +76,7 @@ def probe(request: ProbeRequest) -> InferenceOutcome:
         try:
             bundle = Registry(home).fetch_bundle(request.model_uri, Path(scratch))
             predictor = Predictor.open(bundle, expected_digest=request.expected_digest)
-            entries = list(read_manifest(request.manifest))
+            entries = _spread(list(read_manifest(request.manifest)), request.max_images)
             answers, milliseconds = _run(predictor, request.root, entries)
         except (EnvironmentFailed, SourceChanged):
             raise
@@ -80,7 +87,8 @@ def probe(request: ProbeRequest) -> InferenceOutcome:
                 passed=False, reasons=(f"inference test: the model cannot be run: {type(error).__name__}: {error}",)
             )
     floor = predictor.card.decoding.score_floor if predictor.card.decoding else 0.0
-    return judge(answers, list(read_predictions(request.predictions)), milliseconds, request, floor)
+    evaluated = _spread(list(read_predictions(request.predictions)), request.max_images)
+    return judge(answers, evaluated, milliseconds, request, floor)
 
 
 def judge(
@@ -113,11 +121,11 @@ def judge(
     if drift > request.max_confidence_drift:
         reasons.append(
             f"inference test: a confidence differs by {drift:.3g} from the evaluation's, more than "
-            f"gate.max_confidence_drift {request.max_confidence_drift:g}"
+            f"{request.limits_of}.max_confidence_drift {request.max_confidence_drift:g}"
         )
     if p95 > request.max_latency_ms:
         reasons.append(
-            f"inference test: {p95:.0f} ms per image (95th percentile) exceed gate.max_latency_ms "
+            f"inference test: {p95:.0f} ms per image (95th percentile) exceed {request.limits_of}.max_latency_ms "
             f"{request.max_latency_ms:g}"
         )
     return InferenceOutcome(
@@ -142,6 +150,11 @@ def _run(predictor: Predictor, root: Path, entries: Sequence[ImageEntry]) -> tup
         answers += predictor.predict_bytes([data])
         milliseconds.append((time.perf_counter() - start) * 1e3)
     return answers, milliseconds
+
+
+def _spread(items: list[T], most: int) -> list[T]:
+    step = -(-len(items) // most) if most else 1
+    return items[::step]
 
 
 def _drift(answer: Prediction, before: ImagePrediction, floor: float, allowed: float) -> float:

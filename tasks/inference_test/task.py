@@ -1,4 +1,4 @@
-"""The inference test, as Prefect runs it: a fresh process fetches the version and must answer as measured."""
+"""The inference test, as Prefect runs it: the version is fetched and opened afresh, and must answer as measured."""
 
 import os
 import subprocess
@@ -8,16 +8,20 @@ from pathlib import Path
 
 import tasks
 from flows.config import GateConfig
+from flows.environment_config import EnvironmentConfig
 from tasks import engine
-from tasks.errors import EnvironmentFailed
+from tasks.bundle_export.records import ExportSource
+from tasks.errors import DataError, EnvironmentFailed
 from tasks.evaluate.records import Evaluation
-from tasks.inference_test.probe import ProbeRequest
+from tasks.inference_test.probe import ProbeRequest, probe
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.manifest.records import Manifest
 from tasks.register.records import RegisteredVersion
 from tasks.stores.home import Home
 
 TIMEOUT_SECONDS = 1800
+MAX_IMAGES_BEFORE_A_MOVE = 64
+"""They show that the bundle is there and answers as it did; how good it is was measured before."""
 
 
 @engine.stage("test inference")
@@ -37,7 +41,42 @@ def run_inference_test(
         max_confidence_drift=gate.max_confidence_drift,
         max_latency_ms=gate.max_latency_ms,
     )
-    outcome = run_probe(request)
+    return _told(run_probe(request))
+
+
+@engine.stage("test version")
+def check_version(home: Home, version: ExportSource, environment: EnvironmentConfig) -> InferenceTest:
+    """Fetch a registered version by its address and let it answer test images, before it is moved anywhere.
+
+    Raises:
+        DataError: when the answers that it was evaluated by are not on this machine.
+        EnvironmentFailed: when the registry does not answer.
+        SourceChanged: when a test image is gone or changed.
+    """
+    if not version.predictions_path:
+        raise DataError(
+            f"{version.model_uri} cannot be tested here: its evaluation is not in {home.store.root}; use the "
+            "KEENEYE_HOME that trained it, or train again here"
+        )
+    request = ProbeRequest(
+        home=home.root,
+        tracking_uri=home.tracking_uri,
+        registry_uri=home.registry_uri,
+        model_uri=version.model_uri,
+        expected_digest=version.bundle_digest,
+        manifest=version.manifest.manifest_path("test"),
+        root=Path(version.manifest.roots["test"]),
+        predictions=Path(version.predictions_path),
+        max_confidence_drift=environment.policy.max_confidence_drift,
+        max_latency_ms=environment.policy.max_latency_ms,
+        limits_of="policy",
+        max_images=MAX_IMAGES_BEFORE_A_MOVE,
+    )
+    # In this process, which trained nothing: one of its own would take half the seconds that a rollback has.
+    return _told(probe(request))
+
+
+def _told(outcome: InferenceOutcome) -> InferenceTest:
     engine.logger().info(
         "inference test %s: %d images, accuracy %.3f, %.1f ms per image (95th percentile %.1f ms)",
         "passed" if outcome.passed else "failed",

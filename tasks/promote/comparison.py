@@ -22,6 +22,7 @@ from tasks.promote.records import (
     FIGURES_IN_WORDS,
     ComparisonRules,
     Overlap,
+    Strictness,
     VersionComparison,
     VersionFigures,
     counted,
@@ -44,6 +45,7 @@ def compare(
     champion: ExportSource | None,
     challenger: ExportSource,
     *,
+    strictness: Strictness = "strict",
     min_difference: float = -0.02,
     resamples: int = 1000,
     confidence: float = 0.95,
@@ -59,7 +61,8 @@ def compare(
         store: keeps the answers, and holds the thumbnails of ingest.
         champion: the version that stands in the environment now; None when nothing does.
         challenger: the version to be moved there.
-        min_difference: the lower end of the interval of challenger minus champion must not lie below; -1 to 1.
+        strictness: refuse what may be worse than that (`strict`), or only what surely is (`lenient`).
+        min_difference: of challenger minus champion; -1 to 1.
         resamples: of the bootstrap.
         confidence: of its interval, 0 to 1.
         seed: of its draws.
@@ -70,7 +73,9 @@ def compare(
         SourceChanged: when a test image is gone, or its bytes are others.
         DataError: when a manifest cannot be read.
     """
-    rules = ComparisonRules(min_difference=min_difference, resamples=resamples, confidence=confidence, seed=seed)
+    rules = ComparisonRules(
+        strictness=strictness, min_difference=min_difference, resamples=resamples, confidence=confidence, seed=seed
+    )
     new = Version.of(challenger)
     if champion is None:
         return _alone(store, new, rules, report)
@@ -138,7 +143,7 @@ def _side_by_side(
         disagreements=tuple(differing[:MAX_TOLD]),
         needs_person=_change_in_words(old, new, held_out) if are_changed else "",
     )
-    reasons = (*_difference_reasons(compared, lower), *_overlap_reasons(compared, overlap))
+    reasons = (*_difference_reasons(compared, lower, upper), *_overlap_reasons(compared, overlap))
     return compared.model_copy(update={"reasons": reasons})
 
 
@@ -169,12 +174,19 @@ def _differing(held_out: HeldOutSet, before: Answers, after: Answers) -> tuple[D
     )
 
 
-def _difference_reasons(compared: VersionComparison, lower: float) -> Iterator[str]:
-    if lower < compared.rules.min_difference - ROUNDING:
+def _difference_reasons(compared: VersionComparison, lower: float, upper: float) -> Iterator[str]:
+    rules, figure = compared.rules, FIGURES_IN_WORDS[compared.metric]
+    limit = f"min_difference {rules.min_difference:+g}"
+    if rules.strictness == "strict" and lower < rules.min_difference - ROUNDING:
         yield (
-            f"{FIGURES_IN_WORDS[compared.metric]} may fall too far: {compared.difference_in_words}, whose lower end "
-            f"must not lie below min_difference {compared.rules.min_difference:+g}; improve the challenger or, where "
-            "so few images cannot tell, loosen min_difference in the environment's policy"
+            f"{figure} may fall too far: {compared.difference_in_words}, whose lower end must not lie below {limit}; "
+            "improve the challenger or, where so few images cannot tell, loosen min_difference in the environment's "
+            "policy"
+        )
+    if rules.strictness == "lenient" and upper < rules.min_difference - ROUNDING:
+        yield (
+            f"{figure} falls too far: {compared.difference_in_words}, which must not lie wholly below {limit}; improve "
+            "the challenger, or loosen min_difference in the environment's policy"
         )
 
 

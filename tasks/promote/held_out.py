@@ -17,6 +17,7 @@ from tasks.bundle_export.records import ExportSource
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import SourceChanged
+from tasks.evaluate.records import read_predictions
 from tasks.ground_truth.manifests import read_manifest
 from tasks.promote.records import ComparedImages
 from tasks.stores.content import ContentStore, StageKey, StageRecord, digest_of
@@ -115,7 +116,7 @@ def held_out_of(owner: Version, known: set[str]) -> HeldOutSet:
 
 
 def answers_of(store: ContentStore, version: Version, held_out: HeldOutSet, report: Report) -> list[Prediction]:
-    """Return a version's answers, in the order of the images: from the store, or made and kept there.
+    """Return a version's answers, in the order of the images: its evaluation's, the store's, or made and kept there.
 
     They are kept under the digests of the bundle and of the images, whatever manifest lists these.
 
@@ -124,6 +125,9 @@ def answers_of(store: ContentStore, version: Version, held_out: HeldOutSet, repo
         SourceChanged: when an image is gone, or its bytes are others.
     """
     source = version.source
+    known = _evaluated(source)
+    if all(entry.sha256 in known for entry in held_out.entries):
+        return [known[entry.sha256] for entry in held_out.entries]
     key = StageKey(
         stage=ANSWERS_STAGE,
         version=ANSWERS_VERSION,
@@ -141,6 +145,14 @@ def answers_of(store: ContentStore, version: Version, held_out: HeldOutSet, repo
     _, path = store.reuse_or_make(key, KeptAnswers, make)
     with (path / ANSWERS_FILE).open("rb") as stream:
         return [_ANSWER.validate_json(line) for line in stream]
+
+
+def _evaluated(source: ExportSource) -> dict[str, Prediction]:
+    """Return the answers of the evaluation, by the images' digests; its predictor was the same as here."""
+    if not source.predictions_path:
+        return {}
+    found = read_predictions(Path(source.predictions_path))
+    return {one.sha256: Prediction(one.confidences, one.given, one.boxes or (), one.heat_map) for one in found}
 
 
 def _predict(predictor: Predictor, held_out: HeldOutSet, report: Report) -> Iterator[Prediction]:

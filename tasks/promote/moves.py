@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tasks.errors import RegistryError, RequestError
+from tasks.promote.records import StagingOutcome, VersionComparison
 from tasks.stores.content import StageRecord
-from tasks.tracking.ledger import EntryKind, EnvironmentName, LedgerEntry, standing
-from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STATUS_TAG, VersionInfo
+from tasks.tracking.ledger import EntryKind, EnvironmentName, LedgerEntry, history, standing
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STAGING, STATUS_TAG, VersionInfo
 
 TESTED_STATUSES = frozenset({"registered", "staged"})
 """Of versions that passed their gate and their inference test."""
@@ -41,6 +42,19 @@ class PlannedMove(StageRecord, frozen=True):
     def to_uri(self) -> str:
         """The `models:/` address of the version to move."""
         return f"models:/{self.model_name}/{self.to_version}"
+
+
+class PlannedStaging(StageRecord, frozen=True):
+    """What is to be done to put a version that was just trained into staging.
+
+    Attributes:
+        move: to be made; None when the version had its turn: who asks for an older training again does not push out
+            what came after it.
+        outcome: of that turn, as the ledger tells it; of a move to be made, that it was not made.
+    """
+
+    move: PlannedMove | None = None
+    outcome: StagingOutcome = StagingOutcome(stands=False)
 
 
 class Approval(BaseModel, frozen=True, extra="forbid"):
@@ -92,6 +106,23 @@ def plan_promotion(
     return _planned("promote", environment, stands.get(environment, ""), to)
 
 
+def plan_staging(
+    versions: Sequence[VersionInfo], entries: Sequence[LedgerEntry], number: str, after: str
+) -> PlannedStaging:
+    """Plan the move of a version that was just trained into staging, once; arguments and errors as `plan_promotion`."""
+    info = _wanted(versions, number)
+    place = (info.version, info.tags.get(BUNDLE_DIGEST_TAG, ""))
+    turns = (one for one in history(entries, STAGING) if (one.to_version, one.bundle_digest) == place)
+    turn = next(turns, None)
+    stands = standing_versions(versions, entries).get(STAGING) == number
+    if turn:
+        compared = _comparison_of(turn)
+        return PlannedStaging(outcome=StagingOutcome(stands=stands, replaced=turn.from_version, comparison=compared))
+    if stands:  # set before there was a ledger
+        return PlannedStaging(outcome=StagingOutcome(stands=True))
+    return PlannedStaging(move=plan_promotion(versions, entries, STAGING, number, after))
+
+
 def plan_rollback(
     versions: Sequence[VersionInfo], entries: Sequence[LedgerEntry], environment: EnvironmentName, steps: int
 ) -> PlannedMove:
@@ -126,6 +157,13 @@ def standing_versions(versions: Sequence[VersionInfo], entries: Sequence[LedgerE
     """
     of_aliases = {alias: info.version for info in versions for alias in info.aliases}
     return of_aliases | {name: entry.to_version for name, entry in standing(entries).items()}
+
+
+def _comparison_of(entry: LedgerEntry) -> VersionComparison | None:
+    try:
+        return VersionComparison.model_validate(entry.evidence.get("comparison"))
+    except ValidationError:  # there was none, or an older Keeneye wrote it
+        return None
 
 
 def _trail(entries: Sequence[LedgerEntry], environment: str) -> list[str]:

@@ -7,10 +7,13 @@ from pydantic import BaseModel, Field
 
 from tasks.bundle.format import Task
 from tasks.dataset.entries import Split
+from tasks.evaluate.records import GateVerdict
+from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.classification import LabelMetrics
 from tasks.metrics.detection import BoxLabelMetrics
 from tasks.stores.content import StageRecord
 
+Strictness = Literal["strict", "lenient"]
 FigureName = Literal["macro_f1", "map_50", "image_auroc"]
 FIGURES_IN_WORDS: dict[FigureName, str] = {"macro_f1": "macro-F1", "map_50": "mAP50", "image_auroc": "image AUROC"}
 FIGURE_OF_TASK: dict[Task, FigureName] = {
@@ -70,12 +73,15 @@ class ComparisonRules(BaseModel, frozen=True, extra="forbid"):
     """How two versions are compared, and when the challenger may pass.
 
     Attributes:
-        min_difference: the lower end of the interval of challenger minus champion must not lie below; -1 to 1.
+        strictness: a `strict` comparison refuses what may be too much worse, a `lenient` one only what surely is.
+        min_difference: the interval of challenger minus champion must not lie below it: strict not with its lower
+            end, lenient not as a whole; -1 to 1.
         resamples: of the bootstrap.
         confidence: share of the resamples within its interval, 0 to 1.
         seed: of its draws.
     """
 
+    strictness: Strictness = "strict"
     min_difference: float = Field(default=-0.02, ge=-1, le=1)
     resamples: int = Field(default=1000, ge=1, le=100_000)
     confidence: float = Field(default=0.95, gt=0, lt=1)
@@ -116,7 +122,8 @@ class VersionComparison(StageRecord, frozen=True):
         disagreement_count: number of test images that the two answer differently.
         disagreements: references of the first of them.
         reasons: a sentence for every rule that is broken; none when the challenger passes.
-        needs_person: why a person must look, whatever the policy; empty when none must.
+        needs_person: why the figures do not tell enough, so that a person must look unless the comparison is lenient;
+            empty when they do.
     """
 
     metric: FigureName
@@ -136,8 +143,13 @@ class VersionComparison(StageRecord, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether no rule is broken; a person may have to look all the same."""
+        """Whether no rule is broken; a person may have to look all the same: see `asks_person`."""
         return not self.reasons
+
+    @property
+    def asks_person(self) -> bool:
+        """Whether a person must look, whoever else approves."""
+        return bool(self.needs_person) and self.rules.strictness == "strict"
 
     @property
     def sentence(self) -> str:
@@ -164,7 +176,9 @@ class VersionComparison(StageRecord, frozen=True):
         """The evidence, for people: the outcome, what speaks against it, and both versions' figures by label."""
         lines = [self.sentence, ""]
         lines += [f"- Refused: {html.escape(reason, quote=False)}" for reason in self.reasons]
-        lines += [f"- A person must look: {html.escape(self.needs_person, quote=False)}"] if self.needs_person else []
+        lines += (
+            [f"- For a person to look at: {html.escape(self.needs_person, quote=False)}"] if self.needs_person else []
+        )
         if self.champion:
             lines += [f"- The two answer {counted(self.disagreement_count, 'image')} differently"]
         return "\n".join([*lines, "", *self._table()])
@@ -176,6 +190,43 @@ class VersionComparison(StageRecord, frozen=True):
         labels = sorted({label for one in versions for label in one.per_label})
         rows = [[_cell(label), *(_figure_of(one.per_label.get(label)) for one in versions)] for label in labels]
         return [f"| {' | '.join(row)} |" for row in (["label", *names], ["---"] * (1 + len(names)), *rows)]
+
+
+class MoveEvidence(BaseModel, frozen=True, extra="forbid"):
+    """What was found out of a version before anybody is asked whether it may be moved.
+
+    Attributes:
+        inference_test: how it answered, fetched by its address and opened afresh.
+        comparison: with what stands there now; None of a rollback, whose version stood there before.
+        gate: the verdict of its training; None of a later move, for what failed it is never planned.
+    """
+
+    inference_test: InferenceOutcome
+    comparison: VersionComparison | None = None
+    gate: GateVerdict | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What speaks against the move, a sentence each."""
+        return (*self.inference_test.reasons, *(self.comparison.reasons if self.comparison else ()))
+
+
+class StagingOutcome(BaseModel, frozen=True, extra="forbid"):
+    """What came of the way to staging of a version that was just trained.
+
+    Attributes:
+        stands: whether it stands there now.
+        refused: whether a test or the comparison said no; else what does not stand there waits for a person.
+        reasons: why it does not stand there, a sentence each.
+        replaced: number of the version that stood there before it; empty when none did.
+        comparison: with that version; None when it is not known.
+    """
+
+    stands: bool
+    refused: bool = False
+    reasons: tuple[str, ...] = ()
+    replaced: str = ""
+    comparison: VersionComparison | None = None
 
 
 def counted(count: int, unit: str, units: str = "") -> str:

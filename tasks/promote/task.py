@@ -10,7 +10,7 @@ from tasks import engine
 from tasks.bundle.predictor import Predictor
 from tasks.bundle_export.records import ExportSource
 from tasks.dataset.files import read_image_bytes
-from tasks.errors import KeeneyeError, RequestError
+from tasks.errors import BundleError, DataError, KeeneyeError, RequestError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.promote.comparison import compare, disagreements_between
 from tasks.promote.disagreements import draw_disagreements, png_bytes
@@ -22,8 +22,8 @@ from tasks.promote.endpoint import (
     wait_until_served,
 )
 from tasks.promote.endpoint_outcome import EndpointOutcome, compare_with_expected
-from tasks.promote.moves import Approval, PlannedMove, plan_promotion, plan_rollback
-from tasks.promote.records import VersionComparison
+from tasks.promote.moves import Approval, PlannedMove, PlannedStaging, plan_promotion, plan_rollback, plan_staging
+from tasks.promote.records import MoveEvidence, VersionComparison
 from tasks.stores.content import StageRecord
 from tasks.stores.home import Home
 from tasks.tracking.environments import Environments, Move
@@ -58,6 +58,14 @@ def plan_promotion_of(home: Home, model: str, environment: EnvironmentConfig, ve
     return plan_promotion(versions, ledger.entries(model), environment.name, version, environment.policy.after)
 
 
+@engine.stage("plan staging")
+def plan_staging_of(home: Home, model: str, environment: EnvironmentConfig, version: str) -> PlannedStaging:
+    """Repair what an earlier command left, then look whether a version just trained is to be moved to staging."""
+    registry, ledger = Registry(home), Ledger(home.database_uri)
+    versions = _mended(registry, ledger, model)
+    return plan_staging(versions, ledger.entries(model), version, environment.policy.after)
+
+
 @engine.stage("plan rollback")
 def plan_rollback_of(home: Home, model: str, environment: EnvironmentConfig, steps: int) -> PlannedMove:
     """Repair what an earlier command left, then find the version to go back to."""
@@ -68,19 +76,27 @@ def plan_rollback_of(home: Home, model: str, environment: EnvironmentConfig, ste
 
 @engine.stage("compare versions")
 def compare_versions(
-    home: Home, champion: ExportSource | None, challenger: ExportSource, environment: EnvironmentConfig
+    home: Home,
+    champion: ExportSource | None,
+    challenger: ExportSource,
+    environment: EnvironmentConfig,
+    obstacle: str = "",
 ) -> VersionComparison:
-    """Measure the challenger beside the champion on the same test images, and show the evidence."""
-    policy = environment.policy
-    compared = compare(
-        home.store,
-        champion,
-        challenger,
-        min_difference=policy.min_difference,
-        resamples=policy.resamples,
-        confidence=policy.confidence,
-    )
-    engine.logger().info("%s", compared.sentence)
+    """Measure the challenger beside the champion on the same test images, and show the evidence.
+
+    `obstacle` says why there is a champion and it cannot be measured. A lenient comparison that fails on one goes on
+    without the champion.
+    """
+    try:
+        compared = _compared(home, champion, challenger, environment)
+    except (BundleError, DataError) as error:
+        if champion is None or environment.policy.comparison == "strict":
+            raise
+        champion, obstacle = None, error.message
+        compared = _compared(home, None, challenger, environment)
+    if obstacle:
+        compared = compared.model_copy(update={"needs_person": f"what stands there cannot be measured: {obstacle}"})
+    engine.logger().info("%s", "; ".join(filter(None, (compared.sentence, compared.needs_person))))
     engine.publish_markdown(f"promotion {challenger.model_name}", compared.markdown)
     if champion and compared.disagreement_count:
         sheet = png_bytes(draw_disagreements(disagreements_between(home.store, champion, challenger)))
@@ -89,18 +105,33 @@ def compare_versions(
     return compared
 
 
+def _compared(
+    home: Home, champion: ExportSource | None, challenger: ExportSource, environment: EnvironmentConfig
+) -> VersionComparison:
+    policy = environment.policy
+    return compare(
+        home.store,
+        champion,
+        challenger,
+        strictness=policy.comparison,
+        min_difference=policy.min_difference,
+        resamples=policy.resamples,
+        confidence=policy.confidence,
+    )
+
+
 @engine.stage("move version")
 def move_version(
     home: Home,
     planned: PlannedMove,
     version: ExportSource,
-    compared: VersionComparison | None,
+    evidence: MoveEvidence,
     approval: Approval,
     environment: EnvironmentConfig,
 ) -> MovedVersion:
     """Move the alias, have the environment's endpoint tested, and write it down; or take everything back."""
-    reasons = _reasons_before(compared, approval)
-    move = _move_of(planned, compared, approval)
+    reasons = evidence.reasons or _reasons_of(approval)
+    move = _move_of(planned, evidence, approval)
     moved = MovedVersion(reasons=reasons) if reasons else _moved(home, move, version, environment)
     log = engine.logger()
     for reason in moved.reasons:
@@ -110,11 +141,10 @@ def move_version(
     return moved
 
 
-def _reasons_before(compared: VersionComparison | None, approval: Approval) -> tuple[str, ...]:
-    reasons = compared.reasons if compared else ()
-    if not approval.approved:
-        reasons = (*reasons, f"not approved by {approval.who}: {approval.why or 'no reason was given'}")
-    return reasons
+def _reasons_of(approval: Approval) -> tuple[str, ...]:
+    if approval.approved:
+        return ()
+    return (f"not approved by {approval.who}: {approval.why or 'no reason was given'}",)
 
 
 def _mended(registry: Registry, ledger: Ledger, model: str) -> list[VersionInfo]:
@@ -145,7 +175,7 @@ def _moved(home: Home, move: Move, version: ExportSource, environment: Environme
     return _ended(environments, begun, outcome)
 
 
-def _move_of(planned: PlannedMove, compared: VersionComparison | None, approval: Approval) -> Move:
+def _move_of(planned: PlannedMove, evidence: MoveEvidence, approval: Approval) -> Move:
     return Move(
         model=planned.model_name,
         action=planned.action,
@@ -155,10 +185,7 @@ def _move_of(planned: PlannedMove, compared: VersionComparison | None, approval:
         who=approval.who,
         why=approval.why,
         bundle_digest=planned.bundle_digest,
-        evidence={
-            "approval": approval.model_dump(),
-            "comparison": compared.model_dump(mode="json") if compared else None,
-        },
+        evidence={"approval": approval.model_dump(), **evidence.model_dump(mode="json")},
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from tasks.promote.records import VersionComparison
 from tasks.stores.content import StageRecord
 
 Status = Literal["candidate", "staged", "registered", "rejected"]
@@ -18,8 +19,10 @@ class RegisteredVersion(StageRecord, frozen=True):
         run_key: identifies the request that registered it.
         bundle_digest: digest that the fetched bundle must have.
         status: `candidate` until its tests are done, then `staged`, `registered` or `rejected`.
-        reasons: why it was rejected.
+        reasons: why it was rejected, or waits for a person.
         aliases: aliases that point to it.
+        replaced: number of the version that stood in staging before it; empty when none did.
+        comparison: with that version; None when it was not to be staged.
     """
 
     model_name: str
@@ -31,3 +34,5 @@ class RegisteredVersion(StageRecord, frozen=True):
     status: Status
     reasons: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    replaced: str = ""
+    comparison: VersionComparison | None = None

@@ -1,4 +1,4 @@
-"""Registering and staging, as Prefect runs them: one MLflow run and one version per run key; then its status."""
+"""Registering, as Prefect runs it: one MLflow run and one version per run key; then the version's status."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import yaml
 
-from flows.config import RegistryConfig, TrainConfig
+from flows.config import TrainConfig
 from tasks import engine
 from tasks.bundle.preprocessing import Resize
 from tasks.dataset.files import read_image_bytes
@@ -14,22 +14,26 @@ from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.manifest.records import Manifest
+from tasks.promote.records import StagingOutcome
 from tasks.register.publish import flat_metrics, flat_parameters
 from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
-from tasks.tracking.environments import Environments, Move
-from tasks.tracking.ledger import Ledger, history, standing
 from tasks.tracking.registry import (
-    BUNDLE_DIGEST_TAG,
     DATASET_DIGEST_TAG,
-    POLICY,
     STAGING,
     STATUS_TAG,
     Registry,
     VersionInfo,
 )
-from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, TRAINING_CURVES, Run, experiment_of, run_of_key
+from tasks.tracking.runs import (
+    MANIFESTS_FOLDER,
+    PREFECT_FLOW_RUN_TAG,
+    TRAINING_CURVES,
+    Run,
+    experiment_of,
+    run_of_key,
+)
 from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -64,68 +68,40 @@ def register_version(
     )
 
 
-@engine.stage("stage version")
-def stage_version(
-    home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest, registry: RegistryConfig
+@engine.stage("judge version")
+def judge_version(
+    home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest
 ) -> RegisteredVersion:
-    """Give a version its status, and a place in staging when gate and inference test passed and staging is wanted."""
+    """Give a version its status: `rejected` with the reasons of gate and inference test, or `registered`."""
     reasons = (*evaluation.gate.reasons, *trial.outcome.reasons)
     models = Registry(home)
     info = models.version(version.model_name, version.model_version)
-    status: Status = "rejected" if reasons else "registered"
-    if not reasons and registry.stage and _stands_in_staging(home, models, info, evaluation, trial):
-        status = "staged"
-    info = models.set_status(info, status, reasons)
+    info = models.set_status(info, "rejected" if reasons else "registered", reasons)
     if reasons:  # the ledger's projection keeps it out, for no alias names what was rejected
         info = models.remove_alias(info, STAGING)
+    return _told(version, info, "rejected" if reasons else "registered", reasons)
+
+
+@engine.stage("note staging")
+def note_staging(home: Home, version: RegisteredVersion, outcome: StagingOutcome) -> RegisteredVersion:
+    """Give a version that passed its own tests the status that came of its way to staging.
+
+    What the policy of staging refused stays `registered` in the registry, where a person may still promote it.
+    """
+    models = Registry(home)
+    info = models.version(version.model_name, version.model_version)
+    info = models.set_status(info, "staged" if outcome.stands else "registered", outcome.reasons)
+    status: Status = "staged" if outcome.stands else "rejected" if outcome.refused else "registered"
+    placed = version.model_copy(update={"replaced": outcome.replaced, "comparison": outcome.comparison})
+    return _told(placed, info, status, outcome.reasons)
+
+
+def _told(version: RegisteredVersion, info: VersionInfo, status: Status, reasons: tuple[str, ...]) -> RegisteredVersion:
     log = engine.logger()
     log.info("%s version %s: %s", info.name, info.version, status)
     for reason in reasons:
-        log.warning("rejected: %s", reason)
-    return version.model_copy(
-        update={
-            "status": status,
-            "reasons": reasons,
-            "aliases": info.aliases,
-            "reused": False,
-        }
-    )
-
-
-def _stands_in_staging(
-    home: Home, models: Registry, info: VersionInfo, evaluation: Evaluation, trial: InferenceTest
-) -> bool:
-    """Move a version to staging, once: an older request that is run again does not push out what came after it."""
-    ledger = Ledger(home.database_uri)
-    with home.lock(f"staging-{info.name}"):
-        environments = Environments(models, ledger)
-        for sentence in environments.repair(info.name):
-            engine.logger().warning("repaired: %s", sentence)
-        entries = ledger.entries(info.name)
-        if all(entry.to_version != info.version for entry in history(entries, STAGING)):
-            begun = environments.begin(_move_to_staging(info, evaluation, trial))
-            environments.expose(begun)
-            environments.confirm(begun, {})
-        now = standing(ledger.entries(info.name))[STAGING].to_version
-    if now != info.version:
-        engine.logger().info("version %s was in staging before, where version %s stands now", info.version, now)
-    return now == info.version
-
-
-def _move_to_staging(info: VersionInfo, evaluation: Evaluation, trial: InferenceTest) -> Move:
-    return Move(
-        model=info.name,
-        environment=STAGING,
-        to_version=info.version,
-        action="promote",
-        who=POLICY,
-        why="passed its gate and its inference test",
-        bundle_digest=info.tags[BUNDLE_DIGEST_TAG],
-        evidence={
-            "gate": evaluation.gate.model_dump(mode="json"),
-            "inference_test": trial.outcome.model_dump(mode="json"),
-        },
-    )
+        log.warning("%s: %s", status, reason)
+    return version.model_copy(update={"status": status, "reasons": reasons, "aliases": info.aliases, "reused": False})
 
 
 def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
@@ -162,7 +138,7 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
         run.log_file(Path(evaluation.entry_path) / name, "evaluation")
     for split, images in manifest.images.items():
         if manifest.totals[split]:
-            run.log_file(manifest.manifest_path(split), "manifests")
+            run.log_file(manifest.manifest_path(split), MANIFESTS_FOLDER)
             rows = [{"label": label, "images": count} for label, count in images.items()]
             run.log_dataset(manifest.dataset_name, manifest.dataset_digest, manifest.roots[split], rows, split)
 

@@ -10,6 +10,7 @@ from tasks.dataset.findings import Finding
 from tasks.evaluate.records import GateVerdict, ImagePrediction
 from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.task_metrics import TaskMetrics
+from tasks.promote.records import VersionComparison
 
 MetricsT = TypeVar("MetricsT", bound=TaskMetrics)
 Task = Literal["classification", "detection", "anomaly"]
@@ -49,6 +50,8 @@ class ReportInputs(Generic[MetricsT]):
         history: per epoch its figures by name: `epoch`, `loss` and its parts `classification_loss`, `box_loss` and
             `centreness_loss`, `validation_map_50` where there is a validation split, `learning_rate`, `seconds`;
             empty for a model that is not trained in epochs.
+        staging_reasons: why a version that passed gate and inference test does not stand in staging.
+        comparison: with the version that stood in staging before; None when that was not reached.
     """
 
     task: Task
@@ -69,3 +72,5 @@ class ReportInputs(Generic[MetricsT]):
     input_size: int
     chosen: Mapping[str, str | int | float] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
+    staging_reasons: Sequence[str] = ()
+    comparison: VersionComparison | None = None

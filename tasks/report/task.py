@@ -126,6 +126,8 @@ def write_report(
         input_size=model.input_size,
         chosen=model.chosen,
         history=model.history,
+        staging_reasons=version.reasons if evaluation.gate.passed and trial.outcome.passed else (),
+        comparison=version.comparison,
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"
     write_atomically(path, render_report(inputs))
@@ -205,14 +207,15 @@ def _in_words(name: str) -> str:
 
 def _summary(inputs: ReportInputs[Any], path: Path, mlflow_run_id: str) -> str:
     view = VIEWS[inputs.task]
-    reasons = (*inputs.gate.reasons, *inputs.inference.reasons)
+    reasons = (*inputs.gate.reasons, *inputs.inference.reasons, *inputs.staging_reasons)
     lines = [
         f"# {inputs.model_name} version {inputs.model_version}: {inputs.status}",
         *(f"- {line}" for line in view.headline(inputs)),
         f"- inference test {'passed' if inputs.inference.passed else 'failed'}",
         f"- MLflow run `{mlflow_run_id}`",
         f"- report `{path}`",
-        *(f"- rejected: {reason}" for reason in reasons),
+        *([f"- {inputs.comparison.sentence}"] if inputs.comparison else []),
+        *(f"- {inputs.status}: {reason}" for reason in reasons),
     ]
     pictures = list(view.pictures(inputs))
     return _with_pictures(lines, pictures) if pictures else "\n".join(lines)

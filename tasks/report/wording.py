@@ -9,9 +9,9 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     ),
     "registered": (
         "Registered",
-        "This version passed the gate and the inference test. It carries no alias, because staging was not asked for.",
-        "Look at the mistakes and the advice below; to try it in service, train again with staging, or set the alias "
-        "in the model registry.",
+        "This version passed the gate and the inference test. It does not stand in staging, because that was not asked "
+        "for, or because a person has to say yes.",
+        "Look at the mistakes and the advice below; to try it in service: keeneye promote NAME --to staging.",
     ),
     "rejected": (
         "Rejected",

@@ -1,8 +1,10 @@
 """MLflow runs: one per run key, found again after a kill. The ambient run of MLflow is never used."""
 
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from tasks.dataset.entries import SPLITS
+from tasks.dataset.versions import manifests_digest
 from tasks.errors import KeeneyeError
 from tasks.stores.home import Home
 from tasks.tracking.client import answered, connect
@@ -19,6 +23,8 @@ from tasks.tracking.client import answered, connect
 RUN_KEY_TAG = "keeneye.run_key"
 TRAIN_KEY_TAG = "keeneye.train_key"
 LOGGED_TAG = "keeneye.logged"
+MANIFESTS_FOLDER = "manifests"
+"""Among a run's artifacts."""
 TRAINING_CURVES = "training"
 """Group of the metrics that training makes epoch by epoch."""
 PREFECT_FLOW_RUN_TAG = "prefect.flow_run_id"
@@ -179,6 +185,36 @@ def _tagged(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -
 def _untaken(client: MlflowClient, experiment_id: str, train_key: str) -> str:
     runs = client.search_runs([experiment_id], f"tags.`{TRAIN_KEY_TAG}` = '{train_key}'", max_results=MAX_BATCH_METRICS)
     return next((str(run.info.run_id) for run in runs if RUN_KEY_TAG not in run.data.tags), "")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedTraining:
+    """What a run tells of the training behind it: its key, the digest of the manifests that it was given."""
+
+    train_key: str
+    manifest_digest: str
+
+
+def logged_training(home: Home, run_id: str) -> LoggedTraining:
+    """Read from a run what was trained on what.
+
+    Raises:
+        RegistryError: when there is no such run.
+        EnvironmentFailed: when MLflow does not answer.
+    """
+    client = connect(home)
+    with tempfile.TemporaryDirectory(prefix="keeneye-manifests-") as scratch:
+        empty = Path(scratch) / "empty"
+        empty.touch()
+        with answered(home):
+            tags = client.get_run(run_id).data.tags
+            logged = {one.path for one in client.list_artifacts(run_id, MANIFESTS_FOLDER)}
+            # A split without images is not logged.
+            paths = {
+                split: Path(client.download_artifacts(run_id, name, scratch)) if name in logged else empty
+                for split, name in ((split, f"{MANIFESTS_FOLDER}/{split}.manifest") for split in SPLITS)
+            }
+        return LoggedTraining(tags.get(TRAIN_KEY_TAG, ""), manifests_digest(paths))
 
 
 def log_report(home: Home, run_id: str, report: Path) -> None:

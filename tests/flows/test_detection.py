@@ -9,12 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.predict import predict
+from flows.promote import promote
 from flows.train import train
 from tasks.bundle.predictor import Predictor
+from tasks.bundle_export.lineage import find_source
 from tasks.errors import DataError
+from tasks.ground_truth.manifests import read_manifest
 from tasks.stores.home import Home
 from tasks.vision.images import decode_rgb
 from tests.conftest import INPUT_SIZE
+from tests.flows.environments import write_environments
 from tests.makers import save
 
 KILLED_RUN = str(Path(__file__).with_name("killed_run.py"))
@@ -97,6 +102,40 @@ def test_third_parties_get_boxes(home, monkeypatch):
     answer = model.predict(pd.DataFrame({"image": [source.read_bytes()]}))
     boxes = answer["boxes"][0]
     assert all({"label", "confidence", "left", "top", "width", "height"} == set(box) for box in boxes)
+
+
+def test_two_pipelines_share_a_test_set_and_are_promoted_apart(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path)))
+    detector = detect()
+    gate = {"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
+    classifier = train(data={"source": SOURCE}, training={"input_size": INPUT_SIZE}, gate=gate)
+    assert (detector.status, classifier.status) == ("staged", "staged")
+    assert detector.dataset_digest == classifier.dataset_digest
+    models = (detector.model_name, classifier.model_name)
+
+    first = promote(models[0], "production", approved_by="Ann", reason="finds them all")
+    assert (first.status, first.comparison.metric) == ("moved", "map_50")
+    assert [client(home).get_registered_model(name).aliases for name in models] == [
+        {"staging": 1, "production": 1},
+        {"staging": 1},
+    ]
+    assert promote(models[1], "production", approved_by="Bob", reason="tells them apart").status == "moved"
+
+    tested = [find_source(home, f"{name}@production").manifest for name in models]
+    images = [{entry.sha256 for entry in read_manifest(one.manifest_path("test"))} for one in tested]
+    assert images[0] == images[1]
+    assert images[0]
+    answers = [
+        predict(
+            f"models:/{name}@production",
+            str(tested[0].manifest_path("test")),
+            output=str(tmp_path / name),
+            images={"image_root": tested[0].roots["test"]},
+        )
+        for name in models
+    ]
+    assert [one.task for one in answers] == ["detection", "classification"]
+    assert {one.predicted for one in answers} == {len(images[0])}
 
 
 def test_goes_on_from_an_earlier_version_of_its_own(home):

@@ -3,21 +3,30 @@
 import json
 import shutil
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
+import httpx
 import pytest
-import yaml
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
 
+from flows.__main__ import main
 from flows.promote import promote
 from flows.promote_config import StatusConfig
 from flows.rollback import rollback
 from flows.status import status
 from flows.train import train
-from tasks.errors import EnvironmentFailed, RegistryError, RequestError
+from tasks.errors import BundleError, EnvironmentFailed, RequestError
 from tasks.stores.home import Home
+from tasks.tracking.environments import Environments, Move
 from tasks.tracking.ledger import Ledger, history
-from tasks.tracking.registry import Registry
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry
 from tests.conftest import INPUT_SIZE, MLFLOW_ADDRESSES, free_port, reap, reporting_to
+from tests.flows.environments import write_environments
 from tests.makers import paint_class_folders
 
 NAME = "shapes-classification"
@@ -32,14 +41,24 @@ def trained_home(tmp_path_factory, exported_home, prefect_url):
     folder = tmp_path_factory.mktemp("promotions")
     root = folder / "home"
     shutil.copytree(exported_home.root, root)
-    photos = paint_class_folders(folder / "shapes", labels=LABELS, images_per_label=14)
+    paint_class_folders(folder / "shapes", labels=LABELS, images_per_label=14)
     with pytest.MonkeyPatch.context() as patch, reporting_to(prefect_url):
         patch.setenv("KEENEYE_HOME", str(root))
         for name in MLFLOW_ADDRESSES:
             patch.delenv(name, raising=False)
-        for seed, gate in ((0, EASY), (1, EASY), (2, {**EASY, "max_latency_ms": 0.001})):
-            train(data={"source": str(photos)}, training={"input_size": INPUT_SIZE, "seed": seed}, gate=gate)
-        return Home.from_environment()
+        made = Home.from_environment()
+        for seed in range(3):
+            train(**request_of(made, seed))
+        return made
+
+
+def request_of(home, seed):
+    """What asks for the version that a seed gives; the third is too slow for its gate."""
+    return {
+        "data": {"source": str(home.root.parent / "shapes")},
+        "training": {"input_size": INPUT_SIZE, "seed": seed},
+        "gate": EASY if seed < 2 else {**EASY, "max_latency_ms": 0.001},
+    }
 
 
 @pytest.fixture
@@ -61,19 +80,6 @@ def home(trained_home, tmp_path, monkeypatch, prefect):
     return trained_home
 
 
-def write_environments(folder, **of_production):
-    places = folder / "environments"
-    places.mkdir(exist_ok=True)
-    for name, after, approval in (("staging", "", "automatic"), ("production", "staging", "person")):
-        values = {
-            "name": name,
-            "address": f"http://127.0.0.1:{free_port()}",
-            "policy": {"after": after, "approval": approval, "min_difference": -0.5, "max_latency_ms": 10_000},
-        }
-        (places / f"{name}.yaml").write_text(yaml.safe_dump(values | (of_production if name == "production" else {})))
-    return places
-
-
 def standing_of(home, environment):
     return [one.version for one in Registry(home).versions(NAME) if environment in one.aliases]
 
@@ -87,6 +93,42 @@ def test_training_staged_through_the_ledger(home):
     assert [(one.from_version, one.to_version, one.who) for one in done] == [("1", "2", "policy"), ("", "1", "policy")]
     assert done[0].evidence["gate"]["passed"]
     assert done[0].evidence["inference_test"]["passed"]
+    compared = [one.evidence["comparison"] for one in done]
+    assert compared[0]["champion"]["model_uri"] == f"models:/{NAME}/1"
+    assert compared[0]["difference"] == compared[0]["challenger"]["figure"] - compared[0]["champion"]["figure"]
+    assert compared[1]["champion"] is None
+
+
+def test_training_asked_for_again_tells_the_same_and_moves_nothing(home):
+    before = entries()
+    newer, older = (train(**request_of(home, seed)) for seed in (1, 0))
+    assert (newer.status, newer.replaced, newer.reasons) == ("staged", "1", ())
+    assert newer.comparison.champion.model_uri == f"models:/{NAME}/1"
+    assert f"Compared with models:/{NAME}/1" in Path(newer.report_path).read_text()
+    assert (older.status, older.aliases, older.comparison.champion) == ("registered", (), None)
+    assert entries() == before
+    assert standing_of(home, "staging") == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "status", "words"),
+    [
+        pytest.param({"min_difference": 1.0}, "rejected", "must not lie wholly below min_difference +1", id="worse"),
+        pytest.param({"approval": "person"}, "registered", f"keeneye promote {NAME} --to staging", id="asks a person"),
+    ],
+)
+def test_policy_of_staging_holds_for_a_training(home, tmp_path, monkeypatch, policy, status, words):
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path, staging={"policy": policy})))
+    before, gate = entries(), {**EASY, "min_macro_f1": 0.1 + len(words) / 1000}  # another version of the same model
+    result = train(**request_of(home, 1) | {"gate": gate})
+    assert (result.status, result.gate.passed, result.replaced) == (status, True, "2")
+    assert result.comparison.difference == 0
+    assert len(result.reasons) == 1
+    assert words in result.reasons[0]
+    assert words in Path(result.report_path).read_text()
+    assert Registry(home).version(NAME, result.model_version).tags[STATUS_TAG] == "registered"
+    assert standing_of(home, "staging") == ["2"]
+    assert entries() == before
 
 
 def test_promoted_to_production_and_back(home):
@@ -116,35 +158,145 @@ def test_promoted_to_production_and_back(home):
     places = {place.environment: place for place in told.models[0].places}
     assert (places["production"].version, places["production"].by) == ("1", "Ann")
     assert places["production"].metrics["macro_f1"] > 0.5
-    assert f"{NAME} (3 versions)" in told.table()
+    assert f"{NAME} ({len(Registry(home).versions(NAME))} versions)" in told.table()
     with pytest.raises(RequestError, match="no earlier version"):
         rollback(NAME, **BY_ANN)
 
 
+PERSON = ("--approved-by", "Ann", "--reason", "looked at it")
+
+
 @pytest.mark.parametrize(
-    ("request_", "error", "sentence"),
+    ("arguments", "code", "words"),
     [
-        pytest.param({"to": "production"}, RequestError, "a person must approve", id="nobody approves"),
+        pytest.param(["promote", NAME, "--to", "production"], 2, "a person must approve", id="nobody approves"),
+        pytest.param(["promote", NAME, "--to=production", "--approved-by=Ann"], 2, "and say why", id="no reason"),
+        pytest.param(["promote", NAME, "--to=production", "--reason=x"], 2, "a person must approve", id="no name"),
         pytest.param(
-            {"to": "production", "version": "1", **BY_ANN}, RegistryError, "does not stand in staging", id="skips"
+            ["promote", NAME, "--to=production", "--approved-by= ", "--reason=x"], 2, "a person must", id="blank name"
         ),
-        pytest.param({"version": "2"}, RequestError, "stands in staging already", id="there already"),
-        pytest.param({"version": "3"}, RegistryError, "was rejected", id="rejected"),
-        pytest.param({"version": "9"}, RequestError, "has no version 9", id="unknown version"),
-        pytest.param({"model": "bolts"}, RequestError, "the registry has no model bolts", id="unknown model"),
+        pytest.param(
+            ["promote", NAME, "--to=production", "--version=1", *PERSON], 1, "does not stand in staging", id="skips"
+        ),
+        pytest.param(["promote", NAME, "--version", "2"], 2, "stands in staging already", id="there already"),
+        pytest.param(["promote", NAME, "--version", "3"], 1, "was rejected", id="rejected"),
+        pytest.param(["promote", NAME, "--version", "9"], 2, "has no version 9", id="unknown version"),
+        pytest.param(["promote", NAME, "--version", "new"], 2, "version = 'new' is not accepted", id="no number"),
+        pytest.param(["promote", "bolts"], 2, "the registry has no model bolts; there are", id="unknown model"),
+        pytest.param(["promote", "../bolts"], 2, "model = '../bolts'", id="no name of a model"),
+        pytest.param(["promote"], 2, "model is not given", id="no model"),
+        pytest.param(["promote", NAME, "--to", "live"], 2, "to = 'live' is not accepted", id="unknown environment"),
+        pytest.param(["rollback", NAME], 2, "a person must approve", id="nobody rolls back"),
+        pytest.param(["rollback", NAME, "--approved-by", "Ann"], 2, "and say why", id="rolls back without a reason"),
+        pytest.param(["rollback", NAME, *PERSON], 2, "no earlier version", id="nothing to go back to"),
+        pytest.param(["rollback", NAME, "--steps=0", *PERSON], 2, "steps = '0'", id="no step"),
+        pytest.param(["rollback", NAME, "--environment=live"], 2, "environment = 'live'", id="rolls back elsewhere"),
+        pytest.param(["rollback", "bolts", *PERSON], 2, "the registry has no model bolts", id="rolls back unknown"),
     ],
 )
-def test_refusals_move_nothing(home, request_, error, sentence):
+def test_refusals_are_one_sentence_and_move_nothing(home, command_line, arguments, code, words):
     before = entries()
-    with pytest.raises(error, match=sentence):
-        promote(**{"model": NAME, **request_})
+    ended, out, err = command_line(*arguments)
+    assert ended == code
+    (said,) = [line for line in err.splitlines() if line.startswith("keeneye: ")]
+    assert words in said
+    assert "Traceback" not in err
+    assert bool(out) == (code == 1)
     assert entries() == before
-    assert standing_of(home, "staging") == ["2"]
-    assert standing_of(home, "production") == []
+    assert (standing_of(home, "staging"), standing_of(home, "production")) == (["2"], [])
+
+
+@pytest.fixture
+def command_line(capsys, monkeypatch, prefect):
+    """`keeneye` in this process; returns exit code, stdout and stderr."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect)
+    monkeypatch.setenv("KEENEYE_OWNER", "")  # which the command sets; undone with the test
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+def move(home, version, environment):
+    """Move a version as a promotion does, without its tests."""
+    environments = Environments(Registry(home), Ledger(Home.from_environment().database_uri))
+    begun = environments.begin(
+        Move(model=NAME, environment=environment, to_version=version, action="promote", who="Ann", why="")
+    )
+    environments.expose(begun)
+    environments.confirm(begun, {})
+
+
+@pytest.fixture
+def stored_bundle(home, tmp_path):
+    """The folder where MLflow keeps the bundle of version 2; what a test does to it is undone."""
+    client = MlflowClient(home.tracking_uri, home.registry_uri)
+    model_id = client.get_model_version(NAME, "2").source.removeprefix("models:/")
+    folder = Path(client.get_logged_model(model_id).artifact_location.removeprefix("file://")) / "artifacts" / "bundle"
+    kept = shutil.copytree(folder, tmp_path / "kept")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(kept, folder)
+
+
+def change(folder):
+    path = folder / "head.onnx"
+    path.write_bytes(path.read_bytes()[:-8] + b"corrupt!")
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept here", "not kept here"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        pytest.param(shutil.rmtree, "holds no Keeneye bundle", id="gone"),
+        pytest.param(change, "head.onnx", id="changed"),
+    ],
+)
+@pytest.mark.parametrize("action", ["promote", "rollback"])
+def test_bundle_that_is_gone_or_changed_moves_nothing(
+    home, command_line, stored_bundle, action, damage, words, is_kept
+):
+    """Without an endpoint, and also where this machine keeps a whole copy: clients fetch from the registry."""
+    if action == "rollback":
+        for number in ("2", "1"):
+            move(home, number, "production")
+    kept = home.bundles_path / Registry(home).version(NAME, "2").tags[BUNDLE_DIGEST_TAG]
+    shutil.rmtree(kept, ignore_errors=True)
+    if is_kept:
+        shutil.copytree(stored_bundle, kept)
+    damage(stored_bundle)
+    before, stands = entries(), standing_of(home, "production")
+    where = ["--to", "production"] if action == "promote" else []
+    code, out, err = command_line(action, NAME, *where, *PERSON)
+    record = json.loads(out)
+    assert (code, record["status"]) == (1, "rejected" if is_kept else "failed"), err
+    (said,) = record["reasons"] if is_kept else [record["message"]]
+    assert words in said
+    assert "\n" not in said
+    assert "Traceback" not in err
+    assert (entries(), standing_of(home, "production")) == (before, stands)
+
+
+def test_champion_that_is_gone_stops_production_and_is_told_in_staging(home, stored_bundle):
+    move(home, "2", "production")
+    move(home, "1", "staging")
+    shutil.rmtree(home.bundles_path)
+    change(stored_bundle)
+    with pytest.raises(BundleError, match=r"head\.onnx"):
+        promote(NAME, "production", **BY_ANN)
+    assert standing_of(home, "production") == ["2"]
+    move(home, "2", "staging")
+    result = promote(NAME, "staging", "1")
+    assert (result.status, result.from_version, result.comparison.champion) == ("moved", "2", None)
+    assert "head.onnx" in result.comparison.needs_person
 
 
 def test_worse_challenger_is_rejected(home, tmp_path, monkeypatch):
-    strict = {"policy": {"after": "staging", "approval": "person", "min_difference": 1.0}}
+    strict = {"policy": {"min_difference": 1.0}}
     promote(NAME, "production", **BY_ANN)
     promote(NAME, "staging", "1")
     monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path, **strict)))
@@ -153,6 +305,51 @@ def test_worse_challenger_is_rejected(home, tmp_path, monkeypatch):
     assert len(result.reasons) == 1
     assert standing_of(home, "production") == ["2"]
     assert history(entries(), "production")[0].to_version == "2"
+
+
+@pytest.fixture
+def deployed_run(prefect):
+    """Runs the flow as a worker would: as a run that a deployment was asked for."""
+    with get_client(sync_client=True) as client:
+        flow_id = client.create_flow(promote)
+        deployment_id = client.create_deployment(flow_id, "approval")
+        yield lambda **parameters: client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
+        client.delete_deployment(deployment_id)
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "reason"),
+    [
+        pytest.param(None, "Rejected", "not approved by policy: nobody approved within 0.05 minutes", id="nobody"),
+        pytest.param({"approve": True, "who": "Ann"}, "Rejected", "lacks a name or a reason", id="no reason"),
+        pytest.param({"approve": False, "who": "Ann", "why": "blurred"}, "Rejected", "by Ann: blurred", id="no"),
+    ],
+)
+def test_what_nobody_approves_in_the_form_is_rejected(
+    home, deployed_run, tmp_path, monkeypatch, prefect, said, status, reason
+):
+    minutes = 1 if said else 0.05
+    places = write_environments(tmp_path, policy={"approval_minutes": minutes})
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(places))
+    before, asked = entries(), {"model": NAME, "to": "production"}
+    run = deployed_run(**asked)
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(fill_in, prefect, run.id, said)
+        result = run_flow(promote, flow_run=run, parameters=asked)
+        answer.result()
+    assert (result.status, len(result.reasons)) == ("rejected", 1)
+    assert reason in result.reasons[0]
+    state = httpx.get(f"{prefect}/flow_runs/{run.id}").json()["state"]
+    assert (state["type"], state["name"], state["message"]) == ("COMPLETED", status, result.reasons[0])
+    assert entries() == before
+    assert standing_of(home, "production") == []
+
+
+def fill_in(prefect, run_id, said):
+    while said and httpx.get(f"{prefect}/flow_runs/{run_id}").json()["state"]["type"] != "PAUSED":
+        time.sleep(0.1)
+    if said:
+        httpx.post(f"{prefect}/flow_runs/{run_id}/resume", json={"run_input": said}).raise_for_status()
 
 
 def test_endpoint_that_must_answer_and_does_not(home, tmp_path, monkeypatch):

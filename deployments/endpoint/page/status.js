@@ -1,6 +1,6 @@
 import { $, ask, element, table } from "/page/common.js";
 
-const FIGURES = { macro_f1: "macro-F1", map_50: "mAP50" };
+const FIGURES = { macro_f1: "macro-F1", map_50: "mAP50", image_auroc: "image AUROC" };
 const OUTCOMES = { begun: "under way", reverted: "taken back" };
 
 async function showStatus() {

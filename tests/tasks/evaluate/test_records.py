@@ -66,7 +66,7 @@ def test_evaluation_comes_back_with_the_metrics_of_its_task() -> None:
         accuracy=1.0, macro_precision=1.0, macro_recall=1.0, macro_f1=1.0, per_label={}, calibration_error=0.0
     )
     for metrics, kind in ((detected, DetectionMetrics), (classified, ClassificationMetrics)):
-        record = Evaluation(metrics=metrics)
+        record = Evaluation(bundle_digest="b" * 64, manifest_digest="m" * 64, metrics=metrics)
         again = Evaluation.model_validate_json(record.model_dump_json())
         assert again == record
         assert type(again.metrics) is kind

@@ -11,14 +11,17 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config import GateConfig
+from flows.environment_config import EnvironmentConfig, PolicyConfig
 from tasks.bundle.format import ModelCard, Network, file_sha256, read_model_card, write_model_card
 from tasks.bundle.predictor import Prediction, Predictor
 from tasks.bundle.preprocessing import Normalise, Resize
+from tasks.bundle_export.records import ExportSource
+from tasks.errors import DataError
 from tasks.evaluate.records import ImagePrediction
 from tasks.inference_test import task as inference_task
 from tasks.inference_test.probe import ProbeRequest, judge, probe
 from tasks.inference_test.records import InferenceTest
-from tasks.inference_test.task import run_inference_test, run_probe
+from tasks.inference_test.task import check_version, run_inference_test, run_probe
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import register_version
 from tasks.vision.boxes import DetectedBox
@@ -51,6 +54,31 @@ def test_good_version_passes_from_any_folder(
     assert outcome.accuracy == trained.evaluation.metrics.accuracy
     assert outcome.max_confidence_drift < 1e-5
     assert 0.0 < outcome.latency_ms_p50 <= outcome.latency_ms_p95
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_some_images_are_answered_as_they_were(most: int, trained: Made, registered: RegisteredVersion) -> None:
+    outcome = probe(_request(trained, registered).model_copy(update={"max_images": most}))
+    assert outcome.reasons == ()
+    assert 0 < outcome.images <= most
+
+
+def test_version_evaluated_elsewhere_is_refused_before_a_move(trained: Made, registered: RegisteredVersion) -> None:
+    source = ExportSource(
+        model_name=registered.model_name,
+        model_version=registered.model_version,
+        model_uri=registered.model_uri,
+        bundle_digest=registered.bundle_digest,
+        bundle_path=str(trained.model.bundle_path),
+        manifest=trained.manifest,
+        model=trained.model,
+    )
+    with pytest.raises(DataError, match="its evaluation is not in"):
+        check_version.fn(trained.home, source, EnvironmentConfig())
+    here = source.model_copy(update={"predictions_path": str(trained.evaluation.predictions_path)})
+    slow = EnvironmentConfig(policy=PolicyConfig(max_latency_ms=0.001))
+    (reason,) = check_version.fn(trained.home, here, slow).outcome.reasons
+    assert "policy.max_latency_ms 0.001" in reason
 
 
 def test_good_version_passes_where_the_folder_holds_a_package_of_the_same_name(

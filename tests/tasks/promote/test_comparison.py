@@ -2,18 +2,24 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from flows.environment_config import EnvironmentConfig, PolicyConfig
 from tasks.bundle.predictor import Predictor
 from tasks.dataset.truth import Truth
 from tasks.errors import BundleError, SourceChanged
+from tasks.evaluate.predictions import write_predictions
+from tasks.evaluate.records import ImagePrediction
 from tasks.metrics.answers import measure_answers
 from tasks.promote.comparison import MAX_TOLD, compare, disagreements_between
 from tasks.promote.held_out import ANSWERS_FILE, ANSWERS_STAGE, Version, answers_of, choose_held_out
 from tasks.promote.records import VersionComparison
+from tasks.promote.task import compare_versions
 from tasks.stores.content import ContentStore
+from tasks.stores.home import Home
 from tasks.vision.images import decode_rgb
 from tests.tasks.promote.made_versions import (
     COLOURS,
@@ -79,6 +85,27 @@ def test_worse_challenger_is_refused_with_the_numbers(tmp_path, store, painted, 
     assert compare(store, champion, worse, min_difference=-1.0).passed
 
 
+def test_answers_of_the_evaluation_are_not_made_again(tmp_path, store, painted, champion):
+    same = challenger(tmp_path, painted)
+    (red,) = Predictor.open(Path(same.bundle_path)).predict_bytes([(painted.root / "red/0-000.png").read_bytes()])
+    known = [
+        ImagePrediction(
+            source_ref=entry.source_ref,
+            sha256=entry.sha256,
+            truth=entry.truth.labels,
+            confidences=red.confidences,
+            given=red.labels,
+        )
+        for entry in painted.entries.values()
+    ]
+    path = tmp_path / "predictions.jsonl"
+    told = same.model_copy(update={"predictions_path": str(path)})
+    write_predictions(path, known)
+    assert compare(store, champion, told).disagreement_count == 16  # all red, as the file says
+    write_predictions(path, known[1:])
+    assert compare(store, champion, told).disagreement_count == 0  # one is missing, so all are made
+
+
 @pytest.mark.parametrize(
     ("min_difference", "passes"),
     [
@@ -108,6 +135,9 @@ def test_lower_end_decides_and_not_the_difference(tmp_path, store, painted, cham
     assert compared.lower < just_above < compared.difference
     assert not compare(store, old, new, min_difference=just_above).passed
     assert compare(store, old, new, min_difference=just_below).passed
+    surely_worse = compare(store, old, new, strictness="lenient", min_difference=compared.upper + 1e-6)
+    assert "must not lie wholly below min_difference" in surely_worse.reasons[0]
+    assert compare(store, old, new, strictness="lenient", min_difference=compared.upper - 1e-6).passed
     wide, narrow = (compare(store, old, new, confidence=one) for one in (0.99, 0.5))
     assert wide.lower < narrow.lower <= narrow.upper < wide.upper
     assert compare(store, old, new, seed=1).difference == compared.difference
@@ -145,6 +175,23 @@ def test_no_common_label_leaves_it_to_a_person(tmp_path, store, painted, champio
     assert (compared.champion, compared.passed, compared.labels_changed) == (None, True, True)
     assert "nothing was compared" in compared.needs_person
     assert disagreements_between(store, champion, new).cases == ()
+
+
+@pytest.mark.parametrize("obstacle", ["image", "found before"])
+def test_champion_that_cannot_be_measured(tmp_path, painted, champion, obstacle):
+    """A lenient comparison tells it and goes on; a strict one stops."""
+    home, new = Home(tmp_path / "home", "", ""), challenger(tmp_path, painted)
+    lenient, strict = (EnvironmentConfig(policy=PolicyConfig(comparison=one)) for one in ("lenient", "strict"))
+    if obstacle == "image":
+        (painted.root / "red/0-003.png").unlink()
+        with pytest.raises(SourceChanged):
+            compare_versions.fn(home, champion, new, strict)
+        compared = compare_versions.fn(home, champion, new, lenient)
+        assert "red/0-003.png" in compared.needs_person
+    else:
+        compared = compare_versions.fn(home, None, new, lenient, "it is gone")
+        assert compared.needs_person == "what stands there cannot be measured: it is gone"
+    assert (compared.champion, compared.passed, compared.asks_person) == (None, True, False)
 
 
 def test_another_task_is_refused(tmp_path, store, painted, champion):

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.errors import RegistryError, RequestError
-from tasks.promote.moves import plan_promotion, plan_rollback, standing_versions
+from tasks.promote.moves import plan_promotion, plan_rollback, plan_staging, standing_versions
 from tasks.tracking.ledger import EntryKind, LedgerEntry
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STATUS_TAG, VersionInfo
 
@@ -32,6 +32,7 @@ def ledger(*moves):
                     from_version=from_version,
                     to_version=to_version,
                     who="ann",
+                    bundle_digest=f"{int(to_version):064d}",
                     begins=begins,
                     sequence=len(entries) + 1,
                     at_ms=len(entries),
@@ -50,6 +51,40 @@ def test_newest_that_passed_goes_to_staging():
     assert (planned.to_version, planned.from_version, planned.action) == ("2", "", "promote")
     assert planned.bundle_digest == f"{2:064d}"
     assert (planned.from_uri, planned.to_uri) == ("", "models:/bolts/2")
+
+
+@pytest.mark.parametrize(
+    ("found", "moves", "moved_from", "stands", "replaced"),
+    [
+        pytest.param(THREE, [], "", False, "", id="first"),
+        pytest.param(THREE, [("promote", "staging", "", "2")], "2", False, "", id="after another"),
+        pytest.param(THREE, [("promote", "staging", "2", "3")], None, True, "2", id="stands there"),
+        pytest.param(
+            THREE,
+            [("promote", "staging", "2", "3"), ("promote", "staging", "3", "1")],
+            None,
+            False,
+            "2",
+            id="had its turn",
+        ),
+        pytest.param(THREE, [("promote", "staging", "2", "3", EntryKind.REVERTED)], "", False, "", id="taken back"),
+        pytest.param(THREE, [("promote", "production", "2", "3")], "", False, "", id="elsewhere"),
+        pytest.param(versions(version(3, aliases=["staging"])), [], None, True, "", id="before the ledger"),
+        pytest.param(
+            versions(version(3, **{BUNDLE_DIGEST_TAG: "f" * 64}), version(2)),
+            [("promote", "staging", "", "3"), ("promote", "staging", "3", "2")],
+            "2",
+            False,
+            "",
+            id="another model had its number",
+        ),
+    ],
+)
+def test_version_just_trained_goes_to_staging_once(found, moves, moved_from, stands, replaced):
+    planned = plan_staging(found, ledger(*moves), "3", "")
+    assert (planned.move.from_version if planned.move else None) == moved_from
+    assert (planned.outcome.stands, planned.outcome.replaced) == (stands, replaced)
+    assert not planned.move or planned.move.to_version == "3"
 
 
 def test_what_stands_in_staging_goes_to_production():

@@ -8,13 +8,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from flows.config import DataConfig, EvaluationConfig, GateConfig, RegistryConfig, TrainConfig, TrainingConfig
+from flows.config import DataConfig, EvaluationConfig, RegistryConfig, TrainConfig, TrainingConfig
 from tasks.evaluate.records import NOT_JUDGED, Evaluation, GateVerdict
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
+from tasks.promote.records import StagingOutcome
 from tasks.register.records import RegisteredVersion
-from tasks.register.task import register_version, run_key_of, stage_version
+from tasks.register.task import judge_version, note_staging, register_version, run_key_of
 from tasks.tracking.client import connect
-from tasks.tracking.environments import Environments
+from tasks.tracking.environments import Environments, Move
 from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import DATASET_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry, VersionInfo
 from tasks.tracking.runs import LOGGED_TAG, RUN_KEY_TAG, Run
@@ -158,74 +159,60 @@ def test_name_of_the_model_is_made_from_dataset_and_task(trained: Made) -> None:
     assert _register(trained, trained.config()).model_name == "colours-classification"
 
 
-OUTCOMES = {
-    "good": ((), GOOD, True, "staged", True),
-    "good, not to be staged": ((), GOOD, False, "registered", False),
-    "gate failed": (("recall too low",), GOOD, True, "rejected", False),
-    "gate failed, not to be staged": (("recall too low",), GOOD, False, "rejected", False),
-    "inference test failed": ((), BROKEN, True, "rejected", False),
-    "both failed": (("a", "b"), BROKEN, True, "rejected", False),
-    "gate not judged": (None, GOOD, True, "rejected", False),
+JUDGED = {
+    "good": ((), GOOD, "registered"),
+    "gate failed": (("recall too low",), GOOD, "rejected"),
+    "inference test failed": ((), BROKEN, "rejected"),
+    "both failed": (("a", "b"), BROKEN, "rejected"),
+    "gate not judged": (None, GOOD, "rejected"),
 }
 
 
-@pytest.mark.parametrize(("gate", "trial", "wanted", "status", "moves"), OUTCOMES.values(), ids=OUTCOMES.keys())
-def test_status_and_alias(
-    gate: tuple[str, ...] | None, trial: InferenceTest, wanted: bool, status: str, moves: bool, trained: Made
+@pytest.mark.parametrize(("gate", "trial", "status"), JUDGED.values(), ids=JUDGED.keys())
+def test_status_by_gate_and_inference_test(
+    gate: tuple[str, ...] | None, trial: InferenceTest, status: str, registered: RegisteredVersion, trained: Made
 ) -> None:
-    name = "stage-" + "-".join(
-        word
-        for part in (status, gate, trial.outcome.passed, wanted)
-        for word in ("".join(filter(str.isalnum, str(part))),)
-    )
-    earlier = _register(trained, trained.named(name))
-    stage_version.fn(trained.home, earlier, _judged(trained, ()), GOOD, RegistryConfig())
-    later = _register(trained, trained.named(name, gate=LENIENT.model_copy(update={"min_macro_f1": 0.01})))
-    placed = stage_version.fn(trained.home, later, _judged(trained, gate), trial, RegistryConfig(stage=wanted))
-    assert placed.model_version == "2"
-    assert placed.status == status
-    assert (status == "rejected") == bool(placed.reasons)
-    assert set(gate or ()) | set(trial.outcome.reasons) <= set(placed.reasons)
-    assert placed.aliases == (("staging",) if moves else ())
-    first, second = (Registry(trained.home).version(name, number) for number in ("1", "2"))
-    assert "staging" in (second if moves else first).aliases
-    assert "staging" not in (first if moves else second).aliases
-    assert first.tags[STATUS_TAG] == "staged"
-    assert second.tags[STATUS_TAG] == status
-    assert second.tags[REASONS_TAG] == "; ".join(placed.reasons)
+    registry = Registry(trained.home)
+    registry.set_alias(registry.version("register-one", "1"), "staging")
+    judged = judge_version.fn(trained.home, registered, _judged(trained, gate), trial)
+    assert judged.status == status
+    assert (status == "rejected") == bool(judged.reasons)
+    assert set(gate or ()) | set(trial.outcome.reasons) <= set(judged.reasons)
+    info = _version(trained, registered)
+    assert judged.aliases == info.aliases == (() if status == "rejected" else ("staging",))
+    assert (info.tags[STATUS_TAG], info.tags[REASONS_TAG]) == (status, "; ".join(judged.reasons))
 
 
-def test_staging_twice_changes_nothing(registered: RegisteredVersion, trained: Made) -> None:
-    placed = [
-        stage_version.fn(trained.home, registered, _judged(trained, ()), GOOD, RegistryConfig()) for _ in range(2)
-    ]
-    assert placed[0].model_dump(exclude={"seconds"}) == placed[1].model_dump(exclude={"seconds"})
-    again = _register(trained, trained.named("register-one"))
-    assert again.status == "staged"
-    assert again.aliases == ("staging",)
+NOTED = {
+    "stands": (StagingOutcome(stands=True, replaced="3"), "staged", "staged"),
+    "pushed out since": (StagingOutcome(stands=False), "registered", "registered"),
+    "waits for a person": (StagingOutcome(stands=False, reasons=("ask Ann",)), "registered", "registered"),
+    "refused": (StagingOutcome(stands=False, refused=True, reasons=("it is worse",)), "rejected", "registered"),
+}
 
 
-def test_staged_version_that_is_rejected_later_loses_the_alias(trained: Made) -> None:
+@pytest.mark.parametrize(("outcome", "status", "tag"), NOTED.values(), ids=NOTED.keys())
+def test_status_by_what_came_of_staging(
+    outcome: StagingOutcome, status: str, tag: str, registered: RegisteredVersion, trained: Made
+) -> None:
+    noted = note_staging.fn(trained.home, registered, outcome)
+    assert (noted.status, noted.reasons, noted.replaced) == (status, outcome.reasons, outcome.replaced)
+    info = _version(trained, registered)
+    assert (info.tags[STATUS_TAG], info.tags[REASONS_TAG]) == (tag, "; ".join(outcome.reasons))
+    assert _register(trained, trained.named("register-one")).status == tag
+
+
+def test_alias_of_what_is_rejected_later_does_not_come_back(trained: Made) -> None:
     version = _register(trained, trained.named("stage-lost"))
-    stage_version.fn(trained.home, version, _judged(trained, ()), GOOD, RegistryConfig())
-    placed = stage_version.fn(trained.home, version, _judged(trained, ()), BROKEN, RegistryConfig())
-    assert placed.status == "rejected"
-    assert placed.aliases == ()
-    assert _version(trained, version).aliases == ()
-    said = Environments(Registry(trained.home), Ledger(trained.home.database_uri)).repair(version.model_name)
+    environments = Environments(Registry(trained.home), Ledger(trained.home.database_uri))
+    move = Move(model="stage-lost", environment="staging", to_version="1", action="promote", who="Ann", why="")
+    begun = environments.begin(move)
+    environments.expose(begun)
+    environments.confirm(begun, {})
+    judge_version.fn(trained.home, version, _judged(trained, ()), BROKEN)
+    said = environments.repair(version.model_name)
     assert "was rejected: staging is empty" in said[0]
     assert _version(trained, version).aliases == ()
-
-
-def test_older_request_that_is_run_again_does_not_push_out_the_newer(trained: Made) -> None:
-    config = trained.named("stage-again")
-    old = _register(trained, config)
-    new = _register(trained, config.model_copy(update={"gate": GateConfig(max_latency_ms=999.0)}))
-    placed = [
-        stage_version.fn(trained.home, one, _judged(trained, ()), GOOD, RegistryConfig()) for one in (old, new, old)
-    ]
-    assert [one.status for one in placed] == ["staged", "staged", "registered"]
-    assert _version(trained, new).aliases == ("staging",)
 
 
 def test_odd_label_names_are_registered(make_trained: Callable[[Path], Made], tmp_path: Path) -> None:

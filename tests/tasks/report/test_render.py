@@ -20,6 +20,7 @@ from tasks.evaluate.records import ImagePrediction
 from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.classification import CrossValidated, macro, measure, measure_labels, truths_of
 from tasks.metrics.intervals import wilson_interval
+from tasks.promote.records import ComparedImages, ComparisonRules, VersionComparison, VersionFigures
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
 from tasks.report.render import render_report
 from tests.tasks.report.page_reader import Page
@@ -125,11 +126,38 @@ def test_shows_every_section_with_its_figures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [("staged", "carries the alias “staging”"), ("registered", "staging was not asked for")]
+    ("status", "words"), [("staged", "carries the alias “staging”"), ("registered", "does not stand in staging")]
 )
 def test_says_what_the_status_means(tmp_path: Path, status: str, words: str) -> None:
     page = Page(render_report(replace(make_inputs(tmp_path), status=status)))
     assert words in page.text
+
+
+def test_says_how_it_compares_with_what_stood_in_staging(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+    champion, challenger = (
+        VersionFigures(model_uri=f"models:/parts/{number}", bundle_digest="b" * 64, figure=figure, per_label={})
+        for number, figure in ((6, 0.75), (7, 0.875))
+    )
+    compared = VersionComparison(
+        metric="macro_f1",
+        rules=ComparisonRules(),
+        test_set=ComparedImages(of="models:/parts/6", digest="d" * 64, images=6),
+        challenger=challenger,
+        champion=champion,
+        difference=0.125,
+        lower=-0.05,
+        upper=0.25,
+        disagreement_count=2,
+        needs_person="the labels changed",
+    )
+    page = Page(render_report(replace(inputs, comparison=compared, staging_reasons=("it may be worse",))))
+    assert "Compared with models:/parts/6 +0.125" in page.text
+    assert "interval -0.050 to +0.250; 2 images answered differently" in page.text
+    assert "Staging: it may be worse" in page.text
+    assert "To look at: the labels changed." in page.text
+    first = Page(render_report(replace(inputs, comparison=compared.model_copy(update={"champion": None}))))
+    assert "Compared with models" not in first.text
 
 
 def test_says_why_the_inference_test_failed(tmp_path: Path) -> None:
