@@ -37,13 +37,13 @@ from tasks.metrics.detection import DetectionMetrics, measure_detections
 from tasks.stores.home import Home
 from tasks.train.detector.export import write_bundle
 from tasks.train.detector.fit import fit
-from tasks.train.detector.frozen import export_frozen
 from tasks.train.detector.learn import DECODING
-from tasks.train.detector.network import Architecture, Frozen, Graph, build_network
+from tasks.train.detector.network import Architecture, Graph, build_network
 from tasks.train.detector.predict import detect
 from tasks.train.detector.samples import Samples, prepare_samples
-from tasks.train.detector.weights import load_packaged_backbone
+from tasks.train.learning.frozen import Frozen, export_frozen
 from tasks.train.learning.loop import Schedule
+from tasks.train.learning.weights import load_packaged
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import decode_rgb
 
@@ -187,9 +187,9 @@ def _run_keeneye(
         torch.manual_seed(arguments.seed * 1000 + fold)
         start = time.perf_counter()
         network = build_network(Architecture(options.backbone, options.frozen_stages, len(labels)))
-        load_packaged_backbone(network, options.backbone)
+        load_packaged(network.backbone.body, options.backbone)
         schedule = Schedule(device="cpu", **options.model_dump(exclude={"backbone", "frozen_stages"}))
-        frozen = frozen or export_frozen(network, side, folder / "frozen.onnx", "cpu")
+        frozen = frozen or export_frozen(network.backbone, side, folder / "frozen.onnx", "cpu")
         fitted = fit(network, learned, steps[-1], schedule, folder / f"fold-{fold}.pt", frozen=frozen)
         keeneye.seconds.append(time.perf_counter() - start)
     found = detect(fitted.network, samples.take(held_out), labels, steps, DECODING, frozen)

@@ -8,23 +8,21 @@ from operator import attrgetter
 from types import SimpleNamespace
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from flows.group_config import Group
+from flows.network_config import DetectorConfig as DetectorConfig
+from flows.network_config import NetworkConfig as NetworkConfig
 
 Task = Literal["classification", "detection", "anomaly"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
-Algorithm = Literal["logistic", "svm", "random_forest", "knn", "ensemble"]
+Algorithm = Literal["logistic", "svm", "random_forest", "knn", "ensemble", "cnn", "transfer", "finetune"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
 
 ModelAddress = Annotated[str, Field(pattern=r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$")]
 """A registered version: NAME@ALIAS or NAME/VERSION, with or without the scheme of MLflow's addresses."""
 NAME_OR_EMPTY = r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$"
-
-
-class Group(BaseModel):
-    """Base of all groups: frozen, and strict about names so that a slip of the pen is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class DataConfig(Group):
@@ -162,60 +160,6 @@ class MaskConfig(Group):
     )
 
 
-class DetectorConfig(Group):
-    """How a detector is built and learns; a classifier has none of these."""
-
-    backbone: Literal["tf_efficientnet_lite0"] = Field(
-        default="tf_efficientnet_lite0",
-        description="The pretrained network below the feature pyramid.",
-        json_schema_extra={"position": 1},
-    )
-    frozen_stages: int = Field(
-        default=4,
-        ge=0,
-        le=8,
-        description="How many of the backbone's eight stages keep their weights, counted from the image on; 0 lets all "
-        "of them learn.",
-        json_schema_extra={"position": 2},
-    )
-    epochs: int = Field(
-        default=20,
-        ge=1,
-        le=1000,
-        description="The most times to go through the images with boxes; a small set counts several times.",
-        json_schema_extra={"position": 3},
-    )
-    patience: int = Field(
-        default=10,
-        ge=1,
-        le=1000,
-        description="Stop after this many epochs without a better mAP on the validation images.",
-        json_schema_extra={"position": 4},
-    )
-    batch_size: int = Field(
-        default=8, ge=1, le=256, description="Images per step of learning.", json_schema_extra={"position": 5}
-    )
-    learning_rate: float = Field(
-        default=2e-3,
-        gt=0.0,
-        le=1.0,
-        description="Highest learning rate, of the new layers; the backbone's is a fifth of it.",
-        json_schema_extra={"position": 6},
-    )
-    warm_up: float = Field(
-        default=0.1,
-        ge=0.0,
-        le=0.9,
-        description="Share of all steps over which the learning rate rises; afterwards it falls along a cosine.",
-        json_schema_extra={"position": 7},
-    )
-    augmentation: Literal["none", "light", "standard", "strong"] = Field(
-        default="standard",
-        description="How much images are mirrored, moved, turned, scaled and lit differently while learning.",
-        json_schema_extra={"position": 8},
-    )
-
-
 class CropConfig(Group):
     """The part of an image that counts, as ratios of its width and height; the whole image unless said otherwise."""
 
@@ -307,15 +251,17 @@ class TrainingConfig(Group):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda:[0-9]{1,2})$",
-        description="Where a detector learns: cpu, cuda:N for the Nth graphics card, or auto for the first card if "
+        description="Where a network learns: cpu, cuda:N for the Nth graphics card, or auto for the first card if "
         "there is one.",
         json_schema_extra={"position": 3},
     )
     weights: str = Field(
         default="package",
-        pattern=r"^(package|none|models:/[^/@\n]+(@[^/@\n]+|/[0-9]+))$",
-        description="What a detector starts from: `package` (a backbone that knows ImageNet), `none`, or an earlier "
-        "version of your own as models:/NAME@ALIAS or models:/NAME/VERSION; labels may have been added since.",
+        pattern=r"^(package|none|models:/[^/@\n]+(@[^/@\n]+|/[0-9]+)|hub:[A-Za-z0-9][A-Za-z0-9_.-]*|https?://[^\s]+|"
+        r"file:///[^\n]+|[^:\n]+\.(safetensors|pth|pt|bin))$",
+        description="What a network starts from: `package` (a backbone that knows ImageNet), `none`, hub:NAME with a "
+        "name of timm such as hub:resnet18.a1_in1k, a file of tensors (safetensors or torch), its http address, or an "
+        "earlier version of your own as models:/NAME@ALIAS or models:/NAME/VERSION; labels may have been added since.",
         json_schema_extra={"position": 4},
     )
     preprocessing: PreprocessingConfig = Field(
@@ -332,9 +278,10 @@ class TrainingConfig(Group):
     )
     algorithm: Algorithm = Field(
         default="logistic",
-        description="The classifier on top of the features: `logistic` regression, `svm` (support vector machines), "
-        "`random_forest`, `knn` (nearest neighbours), or `ensemble`, the mean of the first three. Its options are "
-        "chosen by cross-validation.",
+        description="The classifier. On frozen features, options chosen by cross-validation: `logistic` regression, "
+        "`svm` (support vector machines), `random_forest`, `knn` (nearest neighbours), or `ensemble`, the mean of the "
+        "first three. As a network that learns: `cnn` from scratch, `transfer` on a frozen backbone, or `finetune`, "
+        "which also teaches the backbone.",
         json_schema_extra={"position": 7},
     )
     anomaly: AnomalyConfig = Field(
@@ -342,6 +289,12 @@ class TrainingConfig(Group):
         title="Anomalies",
         description="Options of an anomaly model.",
         json_schema_extra={"position": 8},
+    )
+    network: NetworkConfig = Field(
+        default=NetworkConfig(),
+        title="Network",
+        description="Options of cnn, transfer and finetune.",
+        json_schema_extra={"position": 9},
     )
 
 
@@ -353,7 +306,8 @@ class EvaluationConfig(Group):
         ge=2,
         le=20,
         description="Folds of the cross-validated estimate; fewer are used when a label has fewer images. Empty takes "
-        "5 for a classifier and none for a detector, for which each fold costs as much as the training itself.",
+        "5 for a classifier on frozen features, and none for a network, for which each costs as much as the training "
+        "itself.",
         json_schema_extra={"position": 1},
     )
 
@@ -444,22 +398,47 @@ class TrainConfig(Group):
 
     @model_validator(mode="after")
     def _has_no_idle_field(self) -> Self:
-        idle = _changed(self, _OF_OTHER_TASKS[self.task])
+        of_algorithm = _OF_OTHER_ALGORITHMS.get(self.training.algorithm, _OF_NETWORKS)
+        idle = _changed(self, (*(of_algorithm if self.task == "classification" else ()), *_OF_OTHER_TASKS[self.task]))
         if idle:
             verb = "does" if len(idle) == 1 else "do"
-            raise ValueError(f"{' and '.join(idle)} {verb} nothing for the task {self.task}; leave out, or change task")
+            choice = " and its algorithm" if self.task == "classification" else ""
+            kind = f" with the algorithm {self.training.algorithm}" if self.task == "classification" else ""
+            raise ValueError(
+                f"{' and '.join(idle)} {verb} nothing for the task {self.task}{kind}; leave out, or change task{choice}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_weights_for_its_algorithm(self) -> Self:
+        if self.training.algorithm == "transfer" and self.training.weights == "none":
+            raise ValueError("transfer learns on what the backbone knows, so training.weights must not be none")
+        known = ("package", "none", "models:/")
+        if self.training.algorithm == "cnn" and not self.training.weights.startswith(known):
+            raise ValueError(
+                "a cnn learns from scratch or goes on from a cnn of your own, so training.weights "
+                f"{self.training.weights} does nothing; leave out, or choose transfer or finetune"
+            )
         return self
 
 
-_OF_CLASSIFIERS = ("training.algorithm", "gate.min_macro_f1")
-_OF_DETECTORS = ("training.device", "training.weights", "training.detector", "gate.min_map_50")
+_OF_CLASSIFIERS = ("training.algorithm", "training.network", "gate.min_macro_f1")
+_OF_DETECTORS = ("training.detector", "gate.min_map_50")
 _OF_ANOMALIES = ("data.normal_label", "training.anomaly", "gate.min_image_auroc")
 _OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
     "classification": ("masks", *_OF_DETECTORS, *_OF_ANOMALIES),
     "detection": (*_OF_CLASSIFIERS, *_OF_ANOMALIES),
-    "anomaly": (*_OF_DETECTORS, *_OF_CLASSIFIERS, "evaluation.folds"),
+    "anomaly": ("training.device", "training.weights", *_OF_DETECTORS, *_OF_CLASSIFIERS, "evaluation.folds"),
 }
 """Fields that a task would ignore: giving one a value is a mistake that is told."""
+_OF_NETWORKS = ("training.device", "training.weights", "training.network")
+_OF_BACKBONES = ("training.network.frozen_stages", "training.network.layer_decay")
+_OF_OTHER_ALGORITHMS: dict[Algorithm, tuple[str, ...]] = {
+    "cnn": ("training.network.backbone", *_OF_BACKBONES),
+    "transfer": _OF_BACKBONES,
+    "finetune": (),
+}
+"""Fields that an algorithm would ignore; those not named here ignore `_OF_NETWORKS`."""
 
 
 def _changed(config: BaseModel, fields: tuple[str, ...]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from flows.config import Group
+from flows.group_config import Group
 from tasks.errors import RequestError
 
 EnvironmentName = Literal["staging", "production"]

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.config import GateConfig, Group, ModelAddress
+from flows.config import GateConfig, ModelAddress
+from flows.group_config import Group
 
 ExportFormat = Literal["onnx", "onnx-int8", "openvino"]
 MetricLoss = Annotated[float, Field(ge=0.0, le=1.0)]

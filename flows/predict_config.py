@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.config import Group, ModelAddress
+from flows.config import ModelAddress
+from flows.group_config import Group
 
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 ShardSize = Annotated[int, Field(ge=1, le=10_000)]

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from flows.config import Group
+from flows.group_config import Group
 
 
 class WatchConfig(Group):

@@ -12,7 +12,7 @@ STAGES = {
     *("ingest", "manifest", "export", "train", "evaluate", "inference_test", "register", "report"),
     *("predict", "bundle_export", "promote"),
 }
-NETWORKS = ("tasks/train/detector/", "tasks/train/learning/")
+NETWORKS = ("tasks/train/classifier/", "tasks/train/detector/", "tasks/train/learning/")
 """Rooms whose modules import torch when they are imported."""
 NOUNS = {
     *("annotations", "bundle", "dataset", "features", "ground_truth", "metrics", "serving", "stores", "tracking"),

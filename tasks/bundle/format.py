@@ -21,12 +21,12 @@ MAX_MODEL_JSON_BYTES = 16 * 2**20
 MAX_NETWORK_BYTES = 2 * 2**30
 
 Task = Literal["classification", "detection", "anomaly"]
-Role = Literal["backbone", "head", "detector", "memory"]
+Role = Literal["backbone", "head", "network", "detector", "memory"]
 
-_ROLES_BY_TASK: dict[Task, set[Role]] = {
-    "classification": {"backbone", "head"},
-    "detection": {"detector"},
-    "anomaly": {"backbone", "memory"},
+_ROLES_BY_TASK: dict[Task, tuple[set[Role], ...]] = {
+    "classification": ({"backbone", "head"}, {"network"}),
+    "detection": ({"detector"},),
+    "anomaly": ({"backbone", "memory"},),
 }
 _FRAMING_BY_TASK: dict[Task, type[Resize | Letterbox]] = {
     "classification": Resize,
@@ -120,8 +120,8 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         labels: in the order of the network's outputs.
         thresholds: per label, 0 to 1: the lowest confidence at which the label is given.
         steps: the preprocessing, in order.
-        networks: by role; a classifier has a backbone and a head, a detector one network, an anomaly model a backbone
-            and the memory of normal patches.
+        networks: by role; a classifier has a backbone and a head, or one network, a detector one network, an anomaly
+            model a backbone and the memory of normal patches.
         dataset_digest: the dataset version it learned from.
         provenance: whatever else identifies its making (backbone, seed, settings, library versions).
         decoding: how a detector's outputs become boxes; None for others.
@@ -167,8 +167,8 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> "ModelCard":
-        if set(self.networks) != _ROLES_BY_TASK[self.task]:
-            expected = " and ".join(sorted(_ROLES_BY_TASK[self.task]))
+        if set(self.networks) not in _ROLES_BY_TASK[self.task]:
+            expected = ", or ".join(" and ".join(sorted(roles)) for roles in _ROLES_BY_TASK[self.task])
             raise ValueError(f"the networks are {sorted(self.networks)}, {self.task} needs {expected}")
         if not isinstance(self.steps[-2], _FRAMING_BY_TASK[self.task]):
             raise ValueError(f"{self.task} has no step '{self.steps[-2].name}'")

@@ -118,11 +118,13 @@ class _TaskModel(Protocol):
 class _Classifier:
     def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
         self._card = card
-        self._backbone, self._head = networks["backbone"], networks["head"]
+        self._networks = networks
         self.shapes: dict[str, tuple[int, ...]] = {"confidences": (len(card.labels),)}
 
     def run(self, batch: NDArray[np.float32]) -> Outputs:
-        return {"confidences": self._head.run(self._backbone.run(batch))}
+        if "network" in self._networks:
+            return {"confidences": self._networks["network"].run(batch)}
+        return {"confidences": self._networks["head"].run(self._networks["backbone"].run(batch))}
 
     def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
         confidences = _highest_first(self._card.labels, outputs["confidences"])

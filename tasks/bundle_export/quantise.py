@@ -19,7 +19,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 from tasks.bundle.format import Network, Role, bundle_digest, file_sha256, read_model_card, write_model_card
 from tasks.bundle.predictor import OnnxNetwork
 
-QUANTISED_ROLES: frozenset[Role] = frozenset({"backbone", "detector"})
+QUANTISED_ROLES: frozenset[Role] = frozenset({"backbone", "network", "detector"})
 """A classifier's head is small, and its probabilities are what is told: it stays as it is."""
 QUANTISED_OPERATORS = ("Conv", "Clip", "Relu", "Add", "MaxPool", "Resize")
 FLOAT_CONVOLUTIONS = 3

@@ -113,8 +113,10 @@ def classify(card: dict[str, Any], networks: dict[str, Network], image: np.ndarr
     """Return every label's confidence, the surest first, and the labels given."""
     step = card["steps"][-2]
     batch = normalise(card, stretch(adjust(card, image)[0], step["width"], step["height"]))
-    features = list(networks["backbone"](batch).values())[-1]
-    probabilities = list(networks["head"](features).values())[-1][0]
+    values = batch
+    for role in ("network",) if "network" in networks else ("backbone", "head"):
+        values = list(networks[role](values).values())[-1]
+    probabilities = values[0]
     found = sorted(zip(card["labels"], probabilities.tolist(), strict=True), key=lambda pair: -pair[1])
     given = [label for label, confidence in found if confidence >= card["thresholds"][label]]
     return {"labels": given, "confidences": dict(found)}

@@ -91,6 +91,11 @@ class Home:
         return self.root / "bundles"
 
     @property
+    def weights_path(self) -> Path:
+        """Weights fetched from elsewhere, one file per digest."""
+        return self.root / "weights"
+
+    @property
     def reports_path(self) -> Path:
         """Where reports are left for people, one folder per model and version."""
         return self.root / "reports"

@@ -1,9 +1,13 @@
 """The k-fold estimate: everything that learns is repeated inside each fold."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from tasks.dataset.entries import ImageEntry
 from tasks.metrics.classification import (
     CrossValidated,
     accuracy,
@@ -18,6 +22,18 @@ from tasks.train.heads.thresholds import choose_thresholds, one_label_each
 
 Fit = Callable[[Matrix, Indices], FittedHead]
 """Learns from features (N x F) and label indices (N), all choices included."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldAnswers:
+    """What was learned without a fold says of it: thresholds by label, and a row of probabilities for each image."""
+
+    thresholds: Mapping[str, float]
+    probabilities: Probabilities
+
+
+LearnFold = Callable[[int, Indices, Indices], FoldAnswers]
+"""Called with the fold's number, the places to learn from and those that are held out."""
 
 
 def cross_validate(
@@ -43,21 +59,33 @@ def cross_validate(
     Returns:
         The estimate, and N x L out-of-fold probabilities.
     """
+    truths = one_label_each(y, len(labels))
+
+    def learn(_: int, train: Indices, held_out: Indices) -> FoldAnswers:
+        head = fit(features[train], y[train])
+        thresholds = choose_thresholds((head.out_of_fold, truths[train]), None, labels)
+        return FoldAnswers(thresholds, head.probabilities(features[held_out]))
+
+    return estimate_by_folds(learn, y, labels, folds, seed, report)
+
+
+def estimate_by_folds(
+    learn: LearnFold, y: Indices, labels: Sequence[str], folds: int, seed: int, report: Callable[[int, int], None]
+) -> tuple[CrossValidated, Probabilities]:
+    """Estimate as `cross_validate` does, whatever it is that learns."""
     splits = stratified_folds(y, folds, seed)
     truths = one_label_each(y, len(labels))
     given = np.zeros_like(truths)
     pooled = np.zeros(truths.shape)
     cuts, fold_scores = [], []
-    for done, (train, held_out) in enumerate(splits, start=1):
-        head = fit(features[train], y[train])
-        thresholds = choose_thresholds((head.out_of_fold, truths[train]), None, labels)
-        probabilities = head.probabilities(features[held_out])
-        pooled[held_out] = probabilities
-        given[held_out] = probabilities >= np.array([thresholds[label] for label in labels])
-        fold = measure_given(truths[held_out], given[held_out], labels, thresholds)
+    for number, (train, held_out) in enumerate(splits):
+        answers = learn(number, train, held_out)
+        pooled[held_out] = answers.probabilities
+        given[held_out] = answers.probabilities >= np.array([answers.thresholds[label] for label in labels])
+        fold = measure_given(truths[held_out], given[held_out], labels, answers.thresholds)
         fold_scores.append(macro(fold, "f1"))
-        cuts.append(thresholds)
-        report(done, len(splits))
+        cuts.append(answers.thresholds)
+        report(number + 1, len(splits))
     mean_thresholds = {label: float(np.mean([cut[label] for cut in cuts])) for label in labels}
     per_label = measure_given(truths, given, labels, mean_thresholds)
     estimate = CrossValidated(
@@ -71,3 +99,12 @@ def cross_validate(
         calibration=tuple(calibration_bins(truths, pooled)),
     )
     return estimate, pooled
+
+
+def write_out_of_fold(path: Path, entries: Sequence[ImageEntry], labels: Sequence[str], pooled: Probabilities) -> None:
+    """Write a line for each image: its reference, its label, and the confidence of every label (N x L)."""
+    with path.open("w", encoding="utf-8") as stream:
+        for entry, row in zip(entries, pooled, strict=True):
+            confidences = {label: round(float(value), 6) for label, value in zip(labels, row, strict=True)}
+            line = {"source_ref": entry.source_ref, "label": entry.truth.stratum, "confidences": confidences}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.bundle.format import read_model_card
+from tasks.bundle.format import Task, read_model_card
 from tasks.errors import RegistryError, RequestError
 from tasks.stores.home import Home
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry
@@ -13,7 +13,7 @@ MODELS_SCHEME = "models:/"
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A detector to go on from.
+    """A network to go on from.
 
     Attributes:
         model_uri: its address, with the number of its version.
@@ -31,34 +31,33 @@ class EarlierVersion:
     """A registered version: its address, with the number of the version, and its bundle's digest."""
 
     model_uri: str
-    bundle_digest: str
+    digest: str
 
-    def fetch(self, home: Home, folder: Path) -> Earlier:
+    def fetch(self, home: Home, folder: Path, task: Task) -> Earlier:
         """Download its bundle into a folder and verify it.
 
         Raises:
-            RequestError: when it is no detector whose learning can go on.
+            RequestError: when it is no network of the task whose learning can go on.
             BundleError: when the bundle is not the one that was registered.
         """
         folder.mkdir(parents=True, exist_ok=True)
         bundle = Registry(home).fetch_bundle(self.model_uri, folder)
-        card = read_model_card(bundle, expected_digest=self.bundle_digest)
-        if card.task != "detection" or card.weights is None:
+        card = read_model_card(bundle, expected_digest=self.digest)
+        if card.task != task or card.weights is None:
+            wanted = "detector" if task == "detection" else "network of cnn, transfer or finetune"
             raise RequestError(
-                f"{self.model_uri} is no detector whose learning can go on (its task is {card.task}); name a detector "
-                "in training.weights, or leave it out"
+                f"{self.model_uri} is no {wanted} whose learning can go on (its task is {card.task}, its algorithm "
+                f"{card.provenance.get('algorithm', 'unknown')}); name one in training.weights, or leave it out"
             )
         return Earlier(self.model_uri, card.labels, bundle / card.weights.file)
 
 
-def find_earlier(home: Home, weights: str) -> EarlierVersion | None:
-    """Return the version that `training.weights` names now; None when it names no model.
+def find_earlier(home: Home, weights: str) -> EarlierVersion:
+    """Return the version that `training.weights` names now, as `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     Raises:
         RequestError: when the registry has no such version.
     """
-    if not weights.startswith(MODELS_SCHEME):
-        return None
     try:
         info = Registry(home).resolve(weights)
     except RegistryError as error:

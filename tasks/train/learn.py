@@ -1,6 +1,5 @@
 """From a divided dataset to a finished bundle: embed, fit, choose thresholds, estimate, assemble, verify."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +13,9 @@ from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
-from tasks.train.cross_validation import Fit, cross_validate
+from tasks.train.cross_validation import Fit, cross_validate, write_out_of_fold
 from tasks.train.feature_cache import FeatureCache, Features
-from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
+from tasks.train.heads.model import FittedHead, HeadName, Indices
 from tasks.train.heads.search import fit_head
 from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds, one_label_each
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
@@ -64,7 +63,7 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, pro
     head, thresholds, learned = fit_and_choose(fit, features, y, len(lesson.train), lesson.labels)
     with progress("cross-validate", "folds") as report:
         estimate, pooled = cross_validate(fit, features, y, lesson.labels, lesson.folds, lesson.seed, report)
-    _write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
+    write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
     digest = build_bundle(
         folder / BUNDLE_FOLDER,
         backbone=backbone,
@@ -116,11 +115,3 @@ def fit_and_choose(
     truths = one_label_each(y, len(labels))
     validation = (head.probabilities(features[learned:]), truths[learned:])
     return head, choose_thresholds((head.out_of_fold, truths[:learned]), validation, labels), learned
-
-
-def _write_out_of_fold(path: Path, entries: Sequence[ImageEntry], labels: Sequence[str], pooled: Probabilities) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        for entry, row in zip(entries, pooled, strict=True):
-            confidences = {label: round(float(value), 6) for label, value in zip(labels, row, strict=True)}
-            line = {"source_ref": entry.source_ref, "label": entry.truth.stratum, "confidences": confidences}
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -13,7 +13,7 @@ BUNDLE_FOLDER = "bundle"
 OUT_OF_FOLD_FILE = "out_of_fold.jsonl"
 """A classifier's: one line per cross-validated image: source_ref, label, and the confidence of every label."""
 HISTORY_FILE = "history.jsonl"
-"""A detector's: one line of figures per epoch."""
+"""A network's: one line of figures per epoch."""
 
 Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None]]]
 """Called with what is done and the unit counted; gives a function to call with items done and their total."""
@@ -61,6 +61,6 @@ class TrainedModel(StageRecord, frozen=True):
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """A detector's figures by epoch, from the first on; none for a classifier."""
+        """A network's figures by epoch, from the first on; none for a classifier on features."""
         path = Path(self.entry_path) / HISTORY_FILE
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -106,8 +106,16 @@ WEIGHTS = {
     "models:/a/b/1": False,
     "models:/a@b@c": False,
     "runs:/abc/model": False,
-    "/home/weights.pt": False,
-    "https://example.org/weights.pt": False,
+    "/home/weights.pt": True,
+    "my weights.safetensors": True,
+    "file:///home/weights": True,
+    "https://example.org/weights.pt": True,
+    "hub:resnet18.a1_in1k": True,
+    "hub:": False,
+    "hub:../resnet18": False,
+    "file://elsewhere/weights.pt": False,
+    "ftp://example.org/weights.pt": False,
+    "weights.zip": False,
     "": False,
 }
 
@@ -137,6 +145,8 @@ IDLE = {
     "detector": ("classification", {"training": {"detector": {"epochs": 3}}}, "training.detector does nothing"),
     "masks": ("classification", {"masks": {"min_area_pixels": 4}}, "masks does nothing"),
     "limit of a detector": ("classification", {"gate": {"min_map_50": 0.6}}, "gate.min_map_50 does nothing"),
+    "network": ("classification", {"training": {"network": {"epochs": 3}}}, "training.network does nothing"),
+    "network of a detector": ("detection", {"training": {"network": {"mixup": 0}}}, "training.network does nothing"),
     "algorithm": ("detection", {"training": {"algorithm": "svm"}}, "training.algorithm does nothing"),
     "limit of a classifier": ("detection", {"gate": {"min_macro_f1": 0.6}}, "gate.min_macro_f1 does nothing"),
     "two": (
@@ -152,7 +162,49 @@ def test_field_that_the_task_would_ignore_is_refused(task, groups, words):
     with pytest.raises(ValidationError, match=re.escape(f"{words} for the task {task}")) as refused:
         TrainConfig(task=task, **groups)
     assert len(refused.value.errors()) == 1
-    assert any(is_accepted(other, groups) for other in get_args(Task) if other != task)
+    is_accepted_elsewhere = any(is_accepted(other, groups) for other in get_args(Task) if other != task)
+    assert is_accepted_elsewhere or set(groups.get("training", {})) == {"network"}
+
+
+IDLE_BY_ALGORITHM = {
+    "device of a forest": ("random_forest", {"device": "cpu"}, "training.device does nothing"),
+    "backbone of a cnn": ("cnn", {"network": {"backbone": "resnet18"}}, "training.network.backbone does nothing"),
+    "stages of transfer": ("transfer", {"network": {"frozen_stages": 1}}, "network.frozen_stages does nothing"),
+    "two of a cnn": (
+        "cnn",
+        {"network": {"frozen_stages": 1, "layer_decay": 1}},
+        "training.network.frozen_stages and training.network.layer_decay do nothing",
+    ),
+}
+
+
+@pytest.mark.parametrize(("algorithm", "training", "words"), IDLE_BY_ALGORITHM.values(), ids=IDLE_BY_ALGORITHM.keys())
+def test_field_that_the_algorithm_would_ignore_is_refused(algorithm, training, words):
+    with pytest.raises(ValidationError, match=re.escape(words)) as refused:
+        TrainConfig(training={"algorithm": algorithm, **training})
+    assert f"with the algorithm {algorithm}" in str(refused.value)
+    assert TrainConfig(training={"algorithm": "finetune", **training})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "weights", "valid"),
+    [
+        ("cnn", "models:/parts/1", True),
+        ("cnn", "none", True),
+        ("cnn", "hub:resnet18.a1_in1k", False),
+        ("cnn", "w.safetensors", False),
+        ("transfer", "none", False),
+        ("transfer", "w.safetensors", True),
+        ("finetune", "none", True),
+    ],
+)
+def test_weights_must_be_of_use_to_the_algorithm(algorithm, weights, valid):
+    training = {"algorithm": algorithm, "weights": weights}
+    if valid:
+        assert TrainConfig(training=training).training.weights == weights
+    else:
+        with pytest.raises(ValidationError, match=r"training\.weights"):
+            TrainConfig(training=training)
 
 
 def is_accepted(task, groups):

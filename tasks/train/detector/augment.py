@@ -1,8 +1,4 @@
-"""Random changes of training images that keep their boxes right (torchvision transforms v2).
-
-Fixed cameras and hand-held ones, parts that lie a little differently each time, lamps that age: a picture is mirrored,
-moved, turned by a few degrees, scaled, and lit differently. Boxes follow; one that leaves the picture is dropped.
-"""
+"""Random changes of training images that keep their boxes right; one that leaves the picture is dropped."""
 
 import math
 from typing import Any
@@ -12,17 +8,11 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from tasks.bundle.preprocessing import PADDING_COLOUR
+from tasks.train.learning.augmentation import random_changes
 from tasks.train.learning.loop import Strength
 
 MIN_SIDE_PIXELS = 2.0
 """Of the network's input: what is left of a box that was moved out of the picture is not worth learning."""
-_DEGREES = {"light": 2.0, "standard": 4.0, "strong": 10.0}
-"""Without any turning the demo's parts, which lie askew, are found far more rarely (mAP50 of a short training 0.02
-instead of 0.39)."""
-_SHIFT = {"light": 0.04, "standard": 0.08, "strong": 0.15}
-_SCALE = {"light": 0.08, "standard": 0.15, "strong": 0.35}
-_LIGHT = {"light": 0.15, "standard": 0.25, "strong": 0.4}
 
 
 class Augmentation:
@@ -75,19 +65,4 @@ def _around_ellipses(before: Tensor, around_corners: Tensor, params: dict[str, A
 
 def _pipeline(strength: Strength) -> v2.Compose:
     tidy = [v2.ClampBoundingBoxes(clamping_mode="hard"), v2.SanitizeBoundingBoxes(min_size=MIN_SIDE_PIXELS)]
-    if strength == "none":
-        return v2.Compose(tidy)
-    shift, scale, light = _SHIFT[strength], _SCALE[strength], _LIGHT[strength]
-    changes = [
-        v2.RandomHorizontalFlip(0.5),
-        _Placement(
-            degrees=_DEGREES[strength],
-            translate=(shift, shift),
-            scale=(1.0 - scale, 1.0 + scale),
-            interpolation=v2.InterpolationMode.BILINEAR,
-            fill=dict.fromkeys((tv_tensors.Image, torch.Tensor), PADDING_COLOUR),
-        ),
-        # A change of hue would cost as much as all the rest (measured: 6 ms an image).
-        v2.ColorJitter(brightness=light, contrast=light, saturation=light),
-    ]
-    return v2.Compose([*changes, *tidy])
+    return v2.Compose([*random_changes(strength, _Placement), *tidy])

@@ -1,27 +1,23 @@
 """From a trained network to a bundle, and the proof that both find the same."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import onnx
 import torch
 from torchvision.models.detection import FCOS
 from torchvision.models.detection.image_list import ImageList
 
 from tasks.bundle.detection import MIN_SIDE_PIXELS
-from tasks.bundle.format import BoxDecoding, ModelCard, Network, WeightsFile, file_sha256, write_model_card
+from tasks.bundle.format import BoxDecoding
 from tasks.bundle.predictor import Predictor
 from tasks.bundle.preprocessing import DetectorSteps, Placement, prepare_batch
 from tasks.errors import TrainingError
 from tasks.metrics.matching import edge_difference, pair_same_boxes
 from tasks.train.detector.network import OUTPUT_NAMES, Graph
-from tasks.train.detector.weights import save_weights
+from tasks.train.learning.bundle import write_network_bundle
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.images import RgbImage
 
-DETECTOR_FILE = "detector.onnx"
-WEIGHTS_FILE = "weights.safetensors"
 MAX_BOX_DIFFERENCE = 0.5
 """Pixels of the network's input, of any edge; measured 8e-5."""
 MAX_SCORE_DIFFERENCE = 1e-3
@@ -40,21 +36,21 @@ def write_bundle(
     provenance: Mapping[str, str | int | float | bool],
 ) -> str:
     """Write a detector's bundle into an empty folder; returns its digest."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _export(folder / DETECTOR_FILE, network, steps[-2].size)
-    save_weights(network, folder / WEIGHTS_FILE)
-    card = ModelCard(
+    return write_network_bundle(
+        folder,
+        network,
+        Graph(network),
+        role="detector",
+        input_size=steps[-2].size,
+        output_names=OUTPUT_NAMES,
         task="detection",
         labels=tuple(labels),
         thresholds=dict(thresholds),
         steps=steps,
-        networks={"detector": Network(file=DETECTOR_FILE, sha256=file_sha256(folder / DETECTOR_FILE))},
         dataset_digest=dataset_digest,
         provenance=dict(provenance),
         decoding=decoding,
-        weights=WeightsFile(sha256=file_sha256(folder / WEIGHTS_FILE)),
     )
-    return write_model_card(folder, card)
 
 
 def require_parity(
@@ -144,31 +140,3 @@ def _torchvision_boxes(
             edges, found["labels"][told].tolist(), found["scores"][told].tolist(), strict=True
         )
     ]
-
-
-def _drop_traces(path: Path) -> None:
-    """Remove what tells of the exporting process: equal networks give equal bytes."""
-    model = onnx.load(path)
-    for part in (model.graph, *model.graph.node, *model.graph.value_info):
-        del part.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-    onnx.save(model, path)
-
-
-def _export(path: Path, network: FCOS, input_size: int) -> None:
-    probe = torch.rand((2, 3, input_size, input_size), generator=torch.Generator().manual_seed(0)) * 4 - 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            Graph(network).eval(),
-            (probe,),
-            path,
-            input_names=["images"],
-            output_names=list(OUTPUT_NAMES),
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    _drop_traces(path)

@@ -11,9 +11,11 @@ from torchvision.models.detection import FCOS
 
 from tasks.bundle.preprocessing import Normalise
 from tasks.train.detector.augment import Augmentation
-from tasks.train.detector.network import Frozen, losses_of
+from tasks.train.detector.network import losses_of
 from tasks.train.detector.samples import Samples
+from tasks.train.learning.frozen import Frozen
 from tasks.train.learning.loop import Course, Fitted, Row, Schedule, take_course
+from tasks.train.learning.pixels import stack_changed
 
 MIN_IMAGES_PER_EPOCH = 64
 """Smaller sets are gone through several times: an epoch is worth a checkpoint and a validation."""
@@ -113,6 +115,4 @@ def _load(
         image, boxes, labels = augment(samples.image(index), boxes, labels)
         images.append(image)
         targets.append({"boxes": boxes.to(device), "labels": labels.to(device)})
-    stacked = torch.stack(images).permute(0, 2, 3, 1).numpy()
-    batch = torch.from_numpy(normalise.apply_to_batch(stacked)).to(device)
-    return batch.contiguous(memory_format=torch.channels_last), targets
+    return stack_changed(images, normalise, device), targets

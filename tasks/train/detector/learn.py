@@ -19,14 +19,14 @@ from tasks.metrics.matching import rank_boxes
 from tasks.train.detector.export import require_parity, write_bundle
 from tasks.train.detector.fit import fit
 from tasks.train.detector.folds import cross_validate, fold_places
-from tasks.train.detector.frozen import export_frozen
-from tasks.train.detector.network import STRIDES, Architecture, Frozen, build_network
+from tasks.train.detector.network import STRIDES, Architecture, build_network
 from tasks.train.detector.predict import Detections, detect
 from tasks.train.detector.samples import Samples, prepare_samples
 from tasks.train.detector.thresholds import Judged, choose_thresholds
-from tasks.train.detector.weights import continue_from, load_packaged_backbone
-from tasks.train.earlier import Earlier
-from tasks.train.learning.loop import Fitted, Row, Schedule
+from tasks.train.detector.weights import give_first_weights
+from tasks.train.learning.frozen import Frozen, export_frozen
+from tasks.train.learning.lesson import NetworkLesson
+from tasks.train.learning.loop import Fitted, Row
 from tasks.train.records import BUNDLE_FOLDER, HISTORY_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -42,42 +42,17 @@ DECODING = BoxDecoding(strides=STRIDES, centreness_weight=CENTRENESS_WEIGHT, nms
 CHECKPOINT_FILE = "checkpoint.pt"
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorLesson:
-    """What is to be learned, and how.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorLesson(NetworkLesson):
+    """What a detector is to learn, and how.
 
     Attributes:
-        dataset_name: the dataset.
-        dataset_digest: its version.
-        labels: all labels, sorted.
-        root: folder to which references are relative.
-        train: images to learn from.
-        validation: images to stop early and to choose thresholds on; may be none.
         steps: preprocessing.
         architecture: what the network is made of.
-        weights: `package`, `none`, or the detector to go on from.
-        schedule: how long and how fast.
-        seed: of everything random.
-        folds: of the cross-validated estimate; 0 makes none.
     """
 
-    dataset_name: str
-    dataset_digest: str
-    labels: tuple[str, ...]
-    root: Path
-    train: Sequence[ImageEntry]
-    validation: Sequence[ImageEntry]
     steps: DetectorSteps
     architecture: Architecture
-    weights: str | Earlier
-    schedule: Schedule
-    seed: int
-    folds: int
-
-    @property
-    def images(self) -> list[ImageEntry]:
-        """All images, those to learn from first."""
-        return [*self.train, *self.validation]
 
 
 def learn_detector(
@@ -184,17 +159,12 @@ def _fit(
 def _export_frozen(lesson: DetectorLesson, path: Path) -> Frozen | None:
     torch.manual_seed(lesson.seed)
     network, _ = _first_network(lesson)
-    return export_frozen(network, lesson.steps[-2].size, path, lesson.schedule.device)
+    return export_frozen(network.backbone, lesson.steps[-2].size, path, lesson.schedule.device)
 
 
 def _first_network(lesson: DetectorLesson) -> tuple[FCOS, dict[str, str]]:
     network = build_network(lesson.architecture)
-    if isinstance(lesson.weights, Earlier):
-        reused = continue_from(network, lesson.weights.weights, lesson.weights.labels, lesson.labels)
-        return network, {"continues": lesson.weights.model_uri, **reused}
-    if lesson.weights == "package":
-        load_packaged_backbone(network, lesson.architecture.backbone)
-    return network, {}
+    return network, give_first_weights(network, lesson.architecture.backbone, lesson.weights, lesson.labels)
 
 
 def _estimate(
@@ -261,7 +231,7 @@ def _provenance(lesson: DetectorLesson) -> dict[str, str | int | float]:
         "backbone": lesson.architecture.backbone,
         "frozen_stages": lesson.architecture.frozen_stages,
         "algorithm": "fcos",
-        "weights": lesson.weights.model_uri if isinstance(lesson.weights, Earlier) else lesson.weights,
+        **lesson.origin,
         "augmentation": lesson.schedule.augmentation,
         "seed": lesson.seed,
         "training_images": len(lesson.train),

@@ -6,7 +6,6 @@ losses are sigmoids, so there is no column for the background.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import timm
@@ -17,6 +16,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FeaturePyramidNetwork
+
+from tasks.train.learning.frozen import Frozen
 
 STRIDES = (8, 16, 32)
 """Input pixels per place of each feature map: objects of about 10 to 300 pixels at the default input size."""
@@ -104,10 +105,6 @@ def build_network(architecture: Architecture) -> FCOS:
         head=FCOSHead(PYRAMID_CHANNELS, 1, architecture.label_count, num_convs=HEAD_CONVOLUTIONS),
     )
     return network.to(memory_format=torch.channels_last)
-
-
-Frozen = Callable[[Tensor], list[Tensor]]
-"""`PyramidBackbone.frozen` of a network, or something that gives the same faster."""
 
 
 def losses_of(

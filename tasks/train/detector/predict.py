@@ -10,8 +10,10 @@ from torchvision.models.detection import FCOS
 from tasks.bundle.detection import find_boxes
 from tasks.bundle.format import BoxDecoding
 from tasks.bundle.preprocessing import DetectorSteps, Normalise, Placement
-from tasks.train.detector.network import OUTPUT_NAMES, Frozen, Graph
+from tasks.train.detector.network import OUTPUT_NAMES, Graph
 from tasks.train.detector.samples import Samples
+from tasks.train.learning.frozen import Frozen
+from tasks.train.learning.pixels import to_batch
 from tasks.vision.boxes import DetectedBox
 
 BATCH_IMAGES = 8
@@ -55,9 +57,8 @@ def _outputs(
     device = next(network.parameters()).device
     graph = Graph(network).eval()
     for start in range(0, len(samples), BATCH_IMAGES):
-        batch = torch.from_numpy(normalise.apply_to_batch(samples.pixels(start, start + BATCH_IMAGES))).to(device)
+        batch = to_batch(samples.pixels(start, start + BATCH_IMAGES), normalise, device)
         with torch.inference_mode():
-            prepared = batch.contiguous(memory_format=torch.channels_last)
-            answers = graph.learning((frozen or network.backbone.frozen)(prepared))
+            answers = graph.learning((frozen or network.backbone.frozen)(batch))
         for rows in zip(*(answer.float().cpu().numpy() for answer in answers), strict=True):
             yield dict(zip(OUTPUT_NAMES, rows, strict=True))

@@ -1,8 +1,6 @@
 """Images and boxes as the network takes them: letterboxed once, kept on disk, read by the batch."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.bundle.preprocessing import DetectorSteps, Edges, Placement, frame
+from tasks.bundle.preprocessing import DetectorSteps, Edges, Placement
 from tasks.dataset.entries import ImageEntry
-from tasks.dataset.files import read_image_bytes
+from tasks.train.learning.pixels import frame_images
 from tasks.vision.boxes import BoundingBox
-from tasks.vision.images import decode_rgb
-
-DECODERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +84,7 @@ def prepare_samples(
     """
     columns = {label: column for column, label in enumerate(labels)}
     input_size = steps[-2].size
-    shape = (len(entries), input_size, input_size, 3)
-    if not entries:
-        return Samples(np.zeros(shape, np.uint8), (), (), (), ())
-    pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    with path.open("r+b") as stream:
-        # On a full disk, writing to a mapped file that has holes would end the process without a word.
-        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-    with ThreadPoolExecutor(DECODERS) as pool:
-        images = pool.map(lambda entry: frame(decode_rgb(read_image_bytes(root, entry)), steps), entries)
-        for done, image in enumerate(images, start=1):
-            pixels[done - 1] = image
-            report(done, len(entries))
+    pixels = frame_images(path, root, entries, steps, (input_size, input_size), report)
     visible = [_visible_boxes(entry, steps, columns) for entry in entries]
     return Samples(
         pixels,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.bundle import format as bundle_format
 from tasks.bundle.adjustments import Clahe, Crop, Denoise, Grey
@@ -120,6 +121,16 @@ def test_bytes_of_a_classifiers_card_stay_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / MODEL_FILE).read_text(encoding="utf-8") == CLASSIFIER_JSON
     assert digest == "c4feb2d68bbde952b0b5d2fd792825c4ac2069c9f2bcc86095c3ce77e1153d23"
     assert ModelCard.model_validate_json(CLASSIFIER_JSON) == card
+
+
+def test_classifier_may_be_one_network() -> None:
+    card = ModelCard.model_validate_json(CLASSIFIER_JSON)
+    network = Network(file="network.onnx", sha256="1" * 64)
+    whole = card.model_copy(update={"networks": {"network": network}})
+    assert ModelCard.model_validate_json(whole.model_dump_json(exclude_none=True)) == whole
+    both = card.model_copy(update={"networks": {**card.networks, "network": network}})
+    with pytest.raises(ValidationError, match="needs backbone and head, or network"):
+        ModelCard.model_validate_json(both.model_dump_json(exclude_none=True))
 
 
 def test_adjustments_come_first_in_the_card(tmp_path: Path) -> None:

@@ -85,25 +85,18 @@ def version(shared_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Vers
     return Registry(shared_home).set_alias(register(shared_home, "earlier-one", bundle), "staging")
 
 
-@pytest.mark.parametrize("weights", ["package", "none"])
-def test_other_weights_are_no_earlier_version(weights: str, tmp_path: Path) -> None:
-    home = Home(tmp_path, "no://such", "no://such")
-    assert find_earlier(home, weights) is None
-
-
 @pytest.mark.parametrize("address", ["models:/earlier-one@staging", "models:/earlier-one/1"])
 def test_registered_detector_is_found_and_fetched(
     address: str, version: VersionInfo, shared_home: Home, tmp_path: Path
 ) -> None:
     found = find_earlier(shared_home, address)
-    assert found is not None
     assert found.model_uri == "models:/earlier-one/1"
     for _ in range(2):  # a training that was killed fetches it again
-        earlier = found.fetch(shared_home, tmp_path / "deep" / "earlier")
+        earlier = found.fetch(shared_home, tmp_path / "deep" / "earlier", "detection")
         assert (earlier.model_uri, earlier.labels) == ("models:/earlier-one/1", LABELS)
         assert earlier.weights.is_file()
         assert earlier.weights.is_relative_to(tmp_path)
-        assert bundle_digest(earlier.weights.parent) == found.bundle_digest
+        assert bundle_digest(earlier.weights.parent) == found.digest
 
 
 def test_alias_means_the_version_it_names_now(version: VersionInfo, shared_home: Home, tmp_path: Path) -> None:
@@ -151,7 +144,7 @@ def test_model_whose_learning_cannot_go_on_is_a_wrong_request(
     register(shared_home, f"earlier-{name}", write(tmp_path / "bundle"))
     found = find_earlier(shared_home, f"models:/earlier-{name}/1")
     with pytest.raises(RequestError, match=rf"earlier-{name}/1 is no detector") as caught:
-        found.fetch(shared_home, tmp_path / "fetched")
+        found.fetch(shared_home, tmp_path / "fetched", "detection")
     assert caught.value.exit_code == 2
 
 
@@ -162,11 +155,11 @@ def test_bundle_other_than_the_registered_one_is_refused(
     register(shared_home, "earlier-changed", bundle)
     found = find_earlier(shared_home, "models:/earlier-changed/1")
     for path in shared_home.artifacts_path.rglob("bundle/model.json"):
-        if bundle_digest(path.parent) == found.bundle_digest:
+        if bundle_digest(path.parent) == found.digest:
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace('"seed": 0', '"seed": 1'), encoding="utf-8")
     with pytest.raises(BundleError, match="changed after it was registered"):
-        found.fetch(shared_home, tmp_path / "fetched")
+        found.fetch(shared_home, tmp_path / "fetched", "detection")
 
 
 def test_model_of_another_program_is_a_wrong_request(shared_home: Home) -> None:

@@ -13,8 +13,7 @@ from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.train.detector.network import Architecture, build_network
 from tasks.train.detector.samples import Samples, prepare_samples
-from tasks.train.detector.weights import load_packaged_backbone
-from tasks.train.learning.loop import Schedule
+from tasks.train.learning.weights import load_packaged
 from tasks.vision.boxes import BoundingBox, DetectedBox
 from tests.makers import paint_with_boxes, save
 
@@ -67,22 +66,8 @@ def first_network(labels: int = 1, frozen_stages: int = 3, seed: int = 0) -> FCO
     """Return a network that knows ImageNet; torch's generator goes on from the seed."""
     torch.manual_seed(seed)
     network = build_network(Architecture(BACKBONE, frozen_stages, labels))
-    load_packaged_backbone(network, BACKBONE)
+    load_packaged(network.backbone.body, BACKBONE)
     return network
-
-
-def schedule(**changes: object) -> Schedule:
-    """Return a short schedule without augmentation."""
-    fields = {
-        "epochs": 2,
-        "patience": 10,
-        "batch_size": 8,
-        "learning_rate": 1e-3,
-        "warm_up": 0.1,
-        "augmentation": "none",
-        "device": "cpu",
-    }
-    return Schedule(**(fields | changes))
 
 
 def found_box(left: float, top: float, width: float, height: float, confidence: float, label: str = LABEL):

@@ -23,9 +23,9 @@ from tests.tasks.train.detector.painted import (
     first_network,
     paint_entries,
     samples_of,
-    schedule,
     some_boxes,
 )
+from tests.tasks.train.schedules import schedule
 
 TIMES = {"seconds", "time"}
 

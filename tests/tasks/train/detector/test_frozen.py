@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from tasks.errors import TrainingError
-from tasks.train.detector import frozen as frozen_module
-from tasks.train.detector.frozen import export_frozen
 from tasks.train.detector.network import Architecture, Graph, build_network, losses_of
+from tasks.train.learning import frozen as frozen_module
+from tasks.train.learning.frozen import export_frozen
 from tests.tasks.train.detector.painted import BACKBONE, INPUT_SIZE
 
 STAGES = 8
@@ -29,7 +29,7 @@ def test_division_into_frozen_and_learning_stages_changes_nothing(frozen_stages)
 @pytest.mark.parametrize("frozen_stages", [1, 4, 6])
 def test_exported_stages_give_what_torch_gives(frozen_stages, tmp_path):
     network = network_with(frozen_stages)
-    run = export_frozen(network, INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")
+    run = export_frozen(network.backbone, INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")
     for count in (1, 3):
         images = torch.randn(count, 3, INPUT_SIZE, INPUT_SIZE).contiguous(memory_format=torch.channels_last)
         for found, expected in zip(run(images), network.backbone.frozen(images), strict=True):
@@ -41,7 +41,7 @@ def test_exported_stages_give_what_torch_gives(frozen_stages, tmp_path):
 
 def test_losses_are_the_same_and_reach_the_learning_stages(tmp_path):
     network = network_with(4)
-    run = export_frozen(network, INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")
+    run = export_frozen(network.backbone, INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")
     network.train()
     images = torch.randn(2, 3, INPUT_SIZE, INPUT_SIZE)
     target = {"boxes": torch.tensor([[8.0, 8.0, 40.0, 40.0]]), "labels": torch.tensor([1])}
@@ -58,7 +58,7 @@ def test_losses_are_the_same_and_reach_the_learning_stages(tmp_path):
 @pytest.mark.parametrize(("frozen_stages", "device"), [(0, "cpu"), (4, "cuda:0")], ids=["nothing frozen", "a card"])
 def test_nothing_is_exported_where_it_helps_nobody(frozen_stages, device, tmp_path):
     path = tmp_path / "frozen.onnx"
-    assert export_frozen(network_with(frozen_stages), INPUT_SIZE, path, device) is None
+    assert export_frozen(network_with(frozen_stages).backbone, INPUT_SIZE, path, device) is None
     assert not path.exists()
 
 
@@ -70,4 +70,4 @@ def test_an_export_that_differs_is_refused(tmp_path, monkeypatch):
         lambda self, batch: {name: values + 0.01 for name, values in run_all(self, batch).items()},
     )
     with pytest.raises(TrainingError, match="frozen stages differ"):
-        export_frozen(network_with(2), INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")
+        export_frozen(network_with(2).backbone, INPUT_SIZE, tmp_path / "frozen.onnx", "cpu")

@@ -3,8 +3,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tasks.errors import RequestError
-from tasks.train.detector.weights import CLASS_LAYER, continue_from, save_weights
-from tests.tasks.train.detector.painted import first_network
+from tasks.train.detector.weights import CLASS_LAYER, give_first_weights
+from tasks.train.earlier import Earlier
+from tasks.train.learning.weights import save_weights
+from tests.tasks.train.detector.painted import BACKBONE, first_network
 
 EARLIER = ("a", "b", "c")
 
@@ -41,7 +43,7 @@ def test_known_labels_keep_what_was_learned(labels, record, earlier):
     state, path = earlier
     network = first_network(labels=len(labels), seed=2)
     fresh = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    told = continue_from(network, path, EARLIER, labels)
+    told = give_first_weights(network, BACKBONE, Earlier("models:/e/1", EARLIER, path), labels)
     assert tuple(told[name] for name in ("known_labels", "new_labels", "dropped_labels")) == record
     for name, tensor in network.state_dict().items():
         if not name.startswith(CLASS_LAYER):
@@ -75,6 +77,6 @@ def test_detector_that_is_built_differently_is_refused(make, labels, earlier, tm
     network = first_network(labels=len(labels))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(RequestError, match="built differently") as caught:
-        continue_from(network, tmp_path / "weights.safetensors", EARLIER, labels)
+        give_first_weights(network, BACKBONE, Earlier("models:/e/1", EARLIER, tmp_path / "weights.safetensors"), labels)
     assert caught.value.exit_code == 2
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
