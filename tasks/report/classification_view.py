@@ -11,6 +11,7 @@ from tasks.report.facts import HeldOutImage, held_out_images
 from tasks.report.inputs import ReportInputs
 from tasks.report.pictures import Place
 from tasks.report.places import PlaceIndex
+from tasks.report.training_charts import training_values
 from tasks.report.view import Arranged, View
 from tasks.report.wording import CLASSIFICATION_FIGURES
 
@@ -46,6 +47,7 @@ def arrange(inputs: ReportInputs[ClassificationMetrics], index: PlaceIndex) -> A
             "crossed": (crossed[:MAX_CROSS_VALIDATED_CARDS], crossed[MAX_CROSS_VALIDATED_CARDS:]),
             "uncertain": uncertain,
             "counts": _counts(inputs),
+            **training_values(inputs),
         },
         [card.place for card in cards if card.place],
     )

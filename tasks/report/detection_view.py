@@ -13,7 +13,7 @@ from tasks.report.examples import colours_of
 from tasks.report.inputs import ReportInputs
 from tasks.report.pairs import Pair, make_pairs, side_by_side_uri
 from tasks.report.places import PlaceIndex
-from tasks.report.training_charts import training_charts
+from tasks.report.training_charts import training_values
 from tasks.report.view import Arranged, View
 from tasks.report.wording import DETECTION_FIGURES
 from tasks.vision.overlays import Rgb
@@ -42,8 +42,6 @@ def arrange(inputs: ReportInputs[DetectionMetrics], index: PlaceIndex) -> Arrang
     facts = DetectionFacts(inputs)
     ordered = errors_first(facts.images)
     cards = _cards(inputs, index, ordered[:MAX_PAIRS])
-    best = inputs.chosen.get("best_epoch")
-    kept_epoch = float(best) if isinstance(best, int | float) else None
     return Arranged(
         {
             "macro": macro,
@@ -54,8 +52,7 @@ def arrange(inputs: ReportInputs[DetectionMetrics], index: PlaceIndex) -> Arrang
             "not_shown": ordered[MAX_PAIRS:],
             "totals": _totals(ordered),
             "max_rows": MAX_ROWS,
-            "curves": training_charts(inputs.history, kept_epoch),
-            "kept_epoch": kept_epoch,
+            **training_values(inputs),
             "counts": facts.boxes_by_split,
             "negatives": {split: sum(e.truth.boxes == () for e in inputs.entries.get(split, ())) for split in SPLITS},
             "swatches": {label: "#{:02x}{:02x}{:02x}".format(*rgb) for label, rgb in _colours(inputs).items()},

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from tasks.report.inputs import ReportInputs
 
 WIDTH, HEIGHT = 360, 200
 """Of the plot, without its axes' numbers (SVG units)."""
@@ -14,8 +17,10 @@ LOSSES = (
     ("classification_loss", "label", "part first"),
     ("box_loss", "box", "part second"),
     ("centreness_loss", "centreness", "part third"),
+    ("validation_loss", "images held out", "part second"),
 )
 SCORES = (("validation_map_50", "mAP50", "score"),)
+ACCURACIES = (("validation_balanced_accuracy", "accuracy", "score"),)
 """Name in the history, word for it, class of its line."""
 
 
@@ -48,11 +53,19 @@ class CurveChart:
     kept: float | None
 
 
+def training_values(inputs: ReportInputs[Any]) -> dict[str, Any]:
+    """Return what `training.html.j2` needs: the charts, and the epoch whose weights were kept if one is known."""
+    best = inputs.chosen.get("best_epoch")
+    kept_epoch = float(best) if isinstance(best, int | float) else None
+    return {"curves": training_charts(inputs.history, kept_epoch), "kept_epoch": kept_epoch}
+
+
 def training_charts(history: Sequence[Mapping[str, float]], kept_epoch: float | None) -> list[CurveChart]:
-    """Arrange loss and validation mAP50 over epochs; a chart without any value is left out."""
+    """Arrange losses and validation figures over epochs; a chart without any value is left out."""
     charts = (
         curve_chart("Loss", history, LOSSES, kept_epoch),
         curve_chart("Validation mAP50", history, SCORES, kept_epoch, highest=1.0),
+        curve_chart("Mean accuracy of the labels", history, ACCURACIES, kept_epoch, highest=1.0),
     )
     return [chart for chart in charts if chart.curves]
 

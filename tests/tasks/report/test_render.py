@@ -125,6 +125,17 @@ def test_shows_every_section_with_its_figures(tmp_path: Path) -> None:
     assert len([svg for svg in page.all("svg") if svg.get("class") == "plot"]) == 5
 
 
+def test_shows_how_a_network_learned(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+    assert not [attrs for _, attrs in Page(render_report(inputs)).elements if attrs.get("id") == "training"]
+    figures = {"loss": 1.0, "validation_loss": 0.8, "validation_balanced_accuracy": 0.9}
+    history = [{"epoch": float(epoch), **figures} for epoch in (1, 2, 3)]
+    page = Page(render_report(replace(inputs, history=history, chosen={"best_epoch": 2})))
+    assert len([svg for svg in page.all("svg") if svg.get("class") == "chart curves"]) == 2
+    assert "images held out tell whether it learns" in page.text
+    assert "The model is that of epoch 2." in page.text
+
+
 @pytest.mark.parametrize(
     ("status", "words"), [("staged", "carries the alias “staging”"), ("registered", "does not stand in staging")]
 )
