@@ -99,6 +99,8 @@ def test_page_tells_every_outcome(tmp_path: Path) -> None:
     shown = page[page.index('id="tested"') :]
     assert shown.index("alarm.png") < shown.index("missed.png") < shown.index("passed.png")
     assert "held-out normal images" in page
+    assert f'>normal <span class="note">12 of {FEW_NORMAL + 2} images' in page
+    assert "No boxes" not in page
 
 
 def test_heat_and_boxes_are_drawn_where_they_are(tmp_path: Path) -> None:
