@@ -17,7 +17,8 @@ from flows.network_config import NetworkConfig as NetworkConfig
 Task = Literal["classification", "detection", "anomaly"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
 ManifestFormat = Literal["ground-truth", "coco", "yolo", "voc", "csv"]
-Algorithm = Literal["logistic", "svm", "random_forest", "knn", "ensemble", "cnn", "transfer", "finetune"]
+Algorithm = Literal["auto", "logistic", "svm", "random_forest", "knn", "ensemble", "cnn", "transfer", "finetune"]
+ClassifierFeatures = Literal["embedding", "stages"]
 SplitScheme = Literal["70/15/15", "80/20", "given"]
 
 ModelAddress = Annotated[str, Field(pattern=r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$")]
@@ -238,7 +239,7 @@ class TrainingConfig(Group):
         le=1024,
         multiple_of=32,
         description="Side of the square the network sees (pixels); larger shows finer detail and takes longer. Empty "
-        "takes 320, and 448 to find anomalies.",
+        "takes 320 where a network learns, a detector among them, and else 448.",
         json_schema_extra={"position": 1},
     )
     seed: int = Field(
@@ -277,24 +278,37 @@ class TrainingConfig(Group):
         json_schema_extra={"position": 6},
     )
     algorithm: Algorithm = Field(
-        default="logistic",
-        description="The classifier. On frozen features, options chosen by cross-validation: `logistic` regression, "
-        "`svm` (support vector machines), `random_forest`, `knn` (nearest neighbours), or `ensemble`, the mean of the "
-        "first three. As a network that learns: `cnn` from scratch, `transfer` on a frozen backbone, or `finetune`, "
-        "which also teaches the backbone.",
+        default="auto",
+        description="The classifier. On frozen features: `auto` tries several and keeps the best, or `logistic` "
+        "regression, `svm` (support vector machines), `random_forest`, `knn` (nearest neighbours), or `ensemble`, the "
+        "mean of the first three; options are chosen by cross-validation. As a network that learns: `cnn` from "
+        "scratch, `transfer` on a frozen backbone, or `finetune`, which also teaches the backbone.",
         json_schema_extra={"position": 7},
+    )
+    features: tuple[ClassifierFeatures, ...] = Field(
+        default=(),
+        max_length=2,
+        description="What a classifier sees of an image: `embedding`, the whole at a glance; `stages`, statistics of "
+        "finer structure, which show small defects; both side by side. Empty lets cross-validation choose.",
+        json_schema_extra={"position": 8},
+    )
+    views: bool = Field(
+        default=True,
+        description="Let a classifier learn from mirrored and slightly turned images too, where cross-validation says "
+        "that it helps. Say no where a mirrored image would carry another label.",
+        json_schema_extra={"position": 9},
     )
     anomaly: AnomalyConfig = Field(
         default=AnomalyConfig(),
         title="Anomalies",
         description="Options of an anomaly model.",
-        json_schema_extra={"position": 8},
+        json_schema_extra={"position": 10},
     )
     network: NetworkConfig = Field(
         default=NetworkConfig(),
         title="Network",
         description="Options of cnn, transfer and finetune.",
-        json_schema_extra={"position": 9},
+        json_schema_extra={"position": 11},
     )
 
 
@@ -394,7 +408,13 @@ class TrainConfig(Group):
     @property
     def input_size(self) -> int:
         """Side of the square the network sees (pixels): as asked for, or what suits the task."""
-        return self.training.input_size or (448 if self.task == "anomaly" else 320)
+        return self.training.input_size or (320 if self._learns_a_network else 448)
+
+    @property
+    def _learns_a_network(self) -> bool:
+        return self.task == "detection" or (
+            self.task == "classification" and self.training.algorithm in _OF_OTHER_ALGORITHMS
+        )
 
     @model_validator(mode="after")
     def _has_no_idle_field(self) -> Self:
@@ -422,7 +442,9 @@ class TrainConfig(Group):
         return self
 
 
-_OF_CLASSIFIERS = ("training.algorithm", "training.network", "gate.min_macro_f1")
+_OF_CLASSIFIERS = (
+    *("training.algorithm", "training.features", "training.views", "training.network", "gate.min_macro_f1"),
+)
 _OF_DETECTORS = ("training.detector", "gate.min_map_50")
 _OF_ANOMALIES = ("data.normal_label", "training.anomaly", "gate.min_image_auroc")
 _OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
@@ -433,10 +455,11 @@ _OF_OTHER_TASKS: dict[Task, tuple[str, ...]] = {
 """Fields that a task would ignore: giving one a value is a mistake that is told."""
 _OF_NETWORKS = ("training.device", "training.weights", "training.network")
 _OF_BACKBONES = ("training.network.frozen_stages", "training.network.layer_decay")
+_OF_HEADS = ("training.features", "training.views")
 _OF_OTHER_ALGORITHMS: dict[Algorithm, tuple[str, ...]] = {
-    "cnn": ("training.network.backbone", *_OF_BACKBONES),
-    "transfer": _OF_BACKBONES,
-    "finetune": (),
+    "cnn": ("training.network.backbone", *_OF_BACKBONES, *_OF_HEADS),
+    "transfer": (*_OF_BACKBONES, *_OF_HEADS),
+    "finetune": _OF_HEADS,
 }
 """Fields that an algorithm would ignore; those not named here ignore `_OF_NETWORKS`."""
 

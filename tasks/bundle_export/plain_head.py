@@ -1,7 +1,8 @@
 """A classifier's head in ONNX's plain operators: OpenVINO does not know those of classical machine learning.
 
-A head is a scaler and a logistic regression as skl2onnx writes them: Scaler, LinearClassifier, and with more than two
-labels a Normalizer. See the operators' definitions at https://onnx.ai/onnx/operators/ under ai.onnx.ml.
+Heads consist of plain operators already, but for forests, which have no other, and for those of older bundles: a scaler
+and a logistic regression as skl2onnx writes them, which are Scaler, LinearClassifier, and with more than two labels a
+Normalizer. See the operators' definitions at https://onnx.ai/onnx/operators/ under ai.onnx.ml.
 """
 
 from typing import Any
@@ -23,9 +24,11 @@ def plain_head(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         BundleError: when the head is made of anything else.
     """
+    if not any(node.domain for node in model.graph.node):
+        return model
     operators = tuple(node.op_type for node in model.graph.node)
     if operators not in (HEAD_OPERATORS, HEAD_OPERATORS[:2]):
-        raise BundleError("the head is no logistic regression behind a scaler; choose --format onnx")
+        raise BundleError("the head is made of trees, which OpenVINO does not know; choose --format onnx")
     scaler, classifier = (_attributes(node) for node in model.graph.node[:2])
     labels = len(classifier["intercepts"])
     activation = "Sigmoid" if labels == 2 else "Softmax"

@@ -48,6 +48,7 @@ def arrange(inputs: ReportInputs[ClassificationMetrics], index: PlaceIndex) -> A
             "uncertain": uncertain,
             "counts": _counts(inputs),
             **training_values(inputs),
+            "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
         [card.place for card in cards if card.place],
     )

@@ -52,6 +52,8 @@ class ReportInputs(Generic[MetricsT]):
             empty for a model that is not trained in epochs.
         staging_reasons: why a version that passed gate and inference test does not stand in staging.
         comparison: with the version that stood in staging before; None when that was not reached.
+        trials: what was tried before the choice, and its log loss on images that it did not learn from; empty where
+            there was nothing to choose.
     """
 
     task: Task
@@ -74,3 +76,4 @@ class ReportInputs(Generic[MetricsT]):
     history: Sequence[Mapping[str, float]] = ()
     staging_reasons: Sequence[str] = ()
     comparison: VersionComparison | None = None
+    trials: Mapping[str, float] = field(default_factory=dict)

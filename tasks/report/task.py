@@ -128,6 +128,7 @@ def write_report(
         history=model.history,
         staging_reasons=version.reasons if evaluation.gate.passed and trial.outcome.passed else (),
         comparison=version.comparison,
+        trials={trial.name: trial.log_loss for trial in model.trials},
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"
     write_atomically(path, render_report(inputs))

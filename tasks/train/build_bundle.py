@@ -1,6 +1,5 @@
 """Assemble the model bundle, and prove that it answers like the pieces it was made from."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from tasks.bundle.format import ModelCard, Network, Role, file_sha256, write_mod
 from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.errors import TrainingError
-from tasks.train.backbone import BACKBONE_FILE
-from tasks.train.heads.model import FittedHead, Matrix, Probabilities
+from tasks.train.backbone import BACKBONE_FILE, cut_backbone
+from tasks.train.candidates import Classifier
+from tasks.train.heads.model import FittedHead, Probabilities, Views
 from tasks.vision.images import RgbImage
 
 HEAD_FILE = "head.onnx"
@@ -24,7 +24,7 @@ def build_bundle(
     folder: Path,
     *,
     backbone: Path,
-    head: FittedHead,
+    classifier: Classifier,
     labels: Sequence[str],
     thresholds: Mapping[str, float],
     steps: ClassifierSteps,
@@ -33,8 +33,8 @@ def build_bundle(
 ) -> str:
     """Write a bundle into an empty folder; returns its digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(backbone, folder / BACKBONE_FILE)
-    (folder / HEAD_FILE).write_bytes(head_to_onnx(head))
+    cut_backbone(backbone, classifier.features, folder / BACKBONE_FILE)
+    (folder / HEAD_FILE).write_bytes(head_to_onnx(classifier.head))
     files: dict[Role, str] = {"backbone": BACKBONE_FILE, "head": HEAD_FILE}
     card = ModelCard(
         task="classification",
@@ -56,14 +56,14 @@ def head_to_onnx(head: FittedHead) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def require_head_parity(bundle: Path, head: FittedHead, features: Matrix) -> float:
-    """Compare a bundle's head with the fitted one on N x F features; returns the largest difference.
+def require_head_parity(bundle: Path, classifier: Classifier, features: Views) -> float:
+    """Compare a bundle's head with the fitted one on N x V x F features; returns the largest difference.
 
     Raises:
         TrainingError: when they differ by more than `MAX_PARITY_DIFFERENCE`.
     """
     network = OnnxNetwork((bundle / HEAD_FILE).read_bytes(), threads=1)
-    return _require_alike(network.run(features), head.probabilities(features))
+    return _require_alike(network.run(classifier.columns(features[:, 0])), classifier.probabilities(features))
 
 
 def require_parity(bundle: Path, images: Sequence[RgbImage], expected: Probabilities) -> float:

@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.dataset.entries import ImageEntry
 from tasks.metrics.classification import (
@@ -17,11 +19,26 @@ from tasks.metrics.classification import (
     measure_given,
 )
 from tasks.train.heads.folds import stratified_folds
-from tasks.train.heads.model import FittedHead, Indices, Matrix, Probabilities
+from tasks.train.heads.model import Indices, Probabilities
 from tasks.train.heads.thresholds import choose_thresholds, one_label_each
 
-Fit = Callable[[Matrix, Indices], FittedHead]
-"""Learns from features (N x F) and label indices (N), all choices included."""
+Features = NDArray[np.float32]
+"""N x ...: whatever the procedure learns from, a row for each image."""
+
+
+class Fitted(Protocol):
+    """What learning gives."""
+
+    @property
+    def out_of_fold(self) -> Probabilities:
+        """N x L probabilities of the images learned from, each by a model that did not see it."""
+
+    def probabilities(self, features: Features) -> Probabilities:
+        """Return N x L probabilities of images."""
+
+
+Fit = Callable[[Features, Indices], Fitted]
+"""Learns from features and N label indices, all choices included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +55,7 @@ LearnFold = Callable[[int, Indices, Indices], FoldAnswers]
 
 def cross_validate(
     fit: Fit,
-    features: Matrix,
+    features: Features,
     y: Indices,
     labels: Sequence[str],
     folds: int,
@@ -49,7 +66,7 @@ def cross_validate(
 
     Args:
         fit: the procedure.
-        features: N x F.
+        features: of N images.
         y: N label indices.
         labels: label names by index.
         folds: number of folds; fewer when a label has fewer images.

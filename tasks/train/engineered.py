@@ -9,21 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.bundle.preprocessing import Steps, frame
+from tasks.bundle.preprocessing import Steps
 from tasks.dataset.entries import ImageEntry
-from tasks.dataset.files import read_image_bytes
 from tasks.features.feature_set import FeatureSet, FeatureStep, fit_features, image_threads
 from tasks.stores.content import ContentStore, digest_of
 from tasks.train.feature_cache import FeatureCache, Features
-from tasks.vision.images import RgbImage, decode_rgb
+from tasks.train.views import View, see
 
 MAX_LEARNED_IMAGES = 500
 """Their descriptors take 128 MB; a vocabulary learns nothing from more."""
 
 
-def engineered_cache(store: ContentStore, features: FeatureSet, steps: Steps) -> FeatureCache:
-    """Return the features of framed images; the normalising is for networks and plays no part."""
-    return FeatureCache(store, _Engineered(features, steps))
+def engineered_cache(
+    store: ContentStore, features: FeatureSet, steps: Steps, views: Sequence[View] = ()
+) -> FeatureCache:
+    """Return the features of framed images and of views of them; the normalising is for networks and plays no part."""
+    return FeatureCache(store, _Engineered(features, steps, views))
 
 
 def fit_to_entries(
@@ -37,28 +38,24 @@ def fit_to_entries(
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     chosen = sorted(entries, key=lambda entry: entry.sha256)[:MAX_LEARNED_IMAGES]
-    return fit_features(wanted, chosen, lambda entry: _framed(root, entry, steps), seed)
+    return fit_features(wanted, chosen, lambda entry: see(root, entry, steps, ())[0], seed)
 
 
 class _Engineered:
-    def __init__(self, features: FeatureSet, steps: Steps) -> None:
-        self._parts, self._steps = features.parts(), steps
-        framing = [step.model_dump(mode="json") for step in steps[:-1]]
+    def __init__(self, features: FeatureSet, steps: Steps, views: Sequence[View]) -> None:
+        self._parts, self._steps, self._views = features.parts(), steps, views
+        framing = [step.model_dump(mode="json") for step in (*steps[:-1], *views)]
         self.stages = tuple(_stage(part, framing) for part in self._parts)
 
     def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> list[Features]:
         parts = [self._parts[block] for block in blocks]
 
         def rows(entry: ImageEntry) -> list[Features]:
-            image = _framed(root, entry, self._steps)
-            return [part.extract(image) for part in parts]
+            seen = see(root, entry, self._steps, self._views)
+            return [np.stack([part.extract(image) for image in seen]) for part in parts]
 
         with image_threads() as pool:
             return [np.stack(block) for block in zip(*pool.map(rows, shard), strict=True)]
-
-
-def _framed(root: Path, entry: ImageEntry, steps: Steps) -> RgbImage:
-    return frame(decode_rgb(read_image_bytes(root, entry)), steps)
 
 
 def _stage(part: FeatureSet, framing: Sequence[object]) -> str:

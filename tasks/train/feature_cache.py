@@ -16,7 +16,7 @@ _FORMAT_VERSION = "1"
 _FEATURES_FILE, _DIGESTS_FILE = "features.npy", "digests.txt"
 
 Features = NDArray[np.float32]
-"""N x F: one row for each image."""
+"""N x V x F: of N images, in V views each; the first view is the image itself."""
 
 
 class RowSource(Protocol):
@@ -47,7 +47,7 @@ class FeatureCache:
         self.computed = 0
 
     def features(self, root: Path, entries: Sequence[ImageEntry], report: Callable[[int, int], None]) -> Features:
-        """Return N x F features in the order of `entries`, computing what the store does not hold yet.
+        """Return N x V x F features in the order of `entries`, computing what the store does not hold yet.
 
         Raises:
             SourceChanged: when a file's bytes are not those that were checked at ingest.
@@ -63,7 +63,7 @@ class FeatureCache:
             done += len(shard)
             self.computed += len(shard)
             report(done, len(entries))
-        return np.hstack([np.stack([rows[entry.sha256] for entry in entries]) for rows in blocks])
+        return np.concatenate([np.stack([rows[entry.sha256] for entry in entries]) for rows in blocks], axis=-1)
 
     def _add(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[dict[str, Features]]) -> None:
         digests = [entry.sha256 for entry in shard]

@@ -13,10 +13,10 @@ from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
-from tasks.train.cross_validation import Fit, cross_validate, write_out_of_fold
+from tasks.train.candidates import Classifier, Search, fit_best
+from tasks.train.cross_validation import cross_validate, write_out_of_fold
 from tasks.train.feature_cache import FeatureCache, Features
-from tasks.train.heads.model import FittedHead, HeadName, Indices
-from tasks.train.heads.search import fit_head
+from tasks.train.heads.model import Indices
 from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds, one_label_each
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
@@ -36,8 +36,7 @@ class Lesson:
         train: images to learn from.
         validation: images to choose thresholds on.
         steps: preprocessing.
-        algorithm: the kind of head.
-        seed: of everything random.
+        search: what is tried.
         folds: of the cross-validated estimate.
     """
 
@@ -48,8 +47,7 @@ class Lesson:
     train: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
     steps: ClassifierSteps
-    algorithm: HeadName
-    seed: int
+    search: Search
     folds: int
 
 
@@ -59,15 +57,15 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, pro
     with progress("embed images", "images") as report:
         features = cache.features(lesson.root, entries, report)
     y = np.array([lesson.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
-    fit = partial(fit_head, lesson.algorithm, seed=lesson.seed)
-    head, thresholds, learned = fit_and_choose(fit, features, y, len(lesson.train), lesson.labels)
+    classifier, thresholds, learned = fit_and_choose(lesson.search, features, y, len(lesson.train), lesson.labels)
+    fit, seed = partial(fit_best, lesson.search), lesson.search.seed
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = cross_validate(fit, features, y, lesson.labels, lesson.folds, lesson.seed, report)
+        estimate, pooled = cross_validate(fit, features, y, lesson.labels, lesson.folds, seed, report)
     write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
     digest = build_bundle(
         folder / BUNDLE_FOLDER,
         backbone=backbone,
-        head=head,
+        classifier=classifier,
         labels=lesson.labels,
         thresholds=thresholds,
         steps=lesson.steps,
@@ -76,31 +74,31 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, pro
             "keeneye": version("keeneye"),
             "dataset": lesson.dataset_name,
             "backbone": BACKBONE_NAME,
-            "algorithm": head.kind,
-            **head.chosen,
-            "seed": lesson.seed,
+            **classifier.chosen,
+            "seed": seed,
             "training_images": learned,
         },
     )
     sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
-    expected = head.probabilities(features[: len(sample)])
+    expected = classifier.probabilities(features[: len(sample)])
     parity = max(
-        require_head_parity(folder / BUNDLE_FOLDER, head, features),
+        require_head_parity(folder / BUNDLE_FOLDER, classifier, features),
         require_parity(folder / BUNDLE_FOLDER, sample, expected),
     )
     return TrainedModel(
         bundle_digest=digest,
         input_size=lesson.steps[-2].width,
-        seed=lesson.seed,
-        chosen={"algorithm": head.kind, **head.chosen},
+        seed=seed,
+        chosen=dict(classifier.chosen),
+        trials=classifier.trials,
         cross_validated=estimate,
         parity_difference=parity,
     )
 
 
 def fit_and_choose(
-    fit: Fit, features: Features, y: Indices, train_images: int, labels: Sequence[str]
-) -> tuple[FittedHead, dict[str, float], int]:
+    search: Search, features: Features, y: Indices, train_images: int, labels: Sequence[str]
+) -> tuple[Classifier, dict[str, float], int]:
     """Fit the classifier and choose thresholds; the first `train_images` rows are the train split.
 
     When no label has enough validation images for a threshold, all thresholds come from out-of-fold predictions
@@ -111,7 +109,7 @@ def fit_and_choose(
     """
     held_counts = np.bincount(y[train_images:], minlength=len(labels))
     learned = train_images if held_counts.max() >= MIN_VALIDATION_IMAGES else len(y)
-    head = fit(features[:learned], y[:learned])
+    classifier = fit_best(search, features[:learned], y[:learned])
     truths = one_label_each(y, len(labels))
-    validation = (head.probabilities(features[learned:]), truths[learned:])
-    return head, choose_thresholds((head.out_of_fold, truths[:learned]), validation, labels), learned
+    validation = (classifier.probabilities(features[learned:]), truths[learned:])
+    return classifier, choose_thresholds((classifier.out_of_fold, truths[:learned]), validation, labels), learned

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from tasks.metrics.classification import CrossValidated
 from tasks.metrics.detection import CrossValidatedDetection
 from tasks.stores.content import StageRecord
@@ -19,6 +21,18 @@ Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None
 """Called with what is done and the unit counted; gives a function to call with items done and their total."""
 
 
+class Trial(BaseModel, frozen=True):
+    """One thing that training tried.
+
+    Attributes:
+        name: what it was, for people.
+        log_loss: of images that it did not learn from, every label weighing alike; lower is better.
+    """
+
+    name: str
+    log_loss: float
+
+
 class TrainedModel(StageRecord, frozen=True):
     """A model bundle in the content store.
 
@@ -29,6 +43,7 @@ class TrainedModel(StageRecord, frozen=True):
         seed: of everything random.
         chosen: what training itself chose or found, by name, such as a classifier's regularisation or a detector's
             best epoch.
+        trials: what was tried before the choice, in order; none where there was nothing to choose.
         cross_validated: the k-fold estimate over training and validation images, where there is one.
         parity_difference: largest difference of a confidence between the bundle and its pieces.
     """
@@ -38,6 +53,7 @@ class TrainedModel(StageRecord, frozen=True):
     input_size: int
     seed: int
     chosen: dict[str, str | int | float]
+    trials: tuple[Trial, ...] = ()
     cross_validated: CrossValidated | CrossValidatedDetection | None
     parity_difference: float
 

@@ -27,13 +27,16 @@ from tasks.train.requirements import (
     require_normal_images,
     require_single_labels,
 )
+from tasks.train.views import VIEWS
 from tasks.train.weights import NO_WEIGHTS, PACKAGE, FirstWeights, find_weights
 
 if TYPE_CHECKING:
     from tasks.train.heads.model import HeadName
 
-STAGE_VERSION = "4"
+STAGE_VERSION = "5"
 CLASSIFIER_FOLDS = 5
+MAX_VIEWED_IMAGES = 2000
+"""Of more training images further views are not made: each takes as long as an image, and teaches less and less."""
 _SHARED_LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
 CLASSIFIER_LIBRARIES = (*_SHARED_LIBRARIES, "scikit-learn", "scipy", "skl2onnx")
 ANOMALY_LIBRARIES = (*_SHARED_LIBRARIES, "scipy")
@@ -70,6 +73,7 @@ def _train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tr
     _require_classifiable(manifest)
     training, folds = config.training, config.evaluation.folds or CLASSIFIER_FOLDS
     steps = standard_steps(config.input_size, _adjustments(training.preprocessing))
+    views = VIEWS if training.views and manifest.totals["train"] <= MAX_VIEWED_IMAGES else ()
     key = StageKey(
         stage="train",
         version=f"{STAGE_VERSION}.{EMBEDDING_VERSION}",
@@ -77,7 +81,8 @@ def _train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tr
         config={
             "task": config.task,
             "input_size": config.input_size,
-            **training.model_dump(include={"algorithm", "seed"}),
+            **training.model_dump(include={"algorithm", "features", "seed"}),
+            "views": [view.model_dump() for view in views],
             **_shape(steps, folds),
         },
         libraries=CLASSIFIER_LIBRARIES,
@@ -85,6 +90,7 @@ def _train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tr
 
     def make(folder: Path) -> TrainedModel:
         # scikit-learn takes seconds to load; a run that finds its model does without.
+        from tasks.train.candidates import Search
         from tasks.train.learn import Lesson, learn
 
         lesson = Lesson(
@@ -95,12 +101,15 @@ def _train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tr
             train=list(read_manifest(manifest.manifest_path("train"))),
             validation=list(read_manifest(manifest.manifest_path("validation"))),
             steps=steps,
-            algorithm=cast("HeadName", training.algorithm),
-            seed=training.seed,
+            search=Search.of(
+                None if training.algorithm == "auto" else cast("HeadName", training.algorithm),
+                training.features,
+                training.seed,
+            ),
             folds=folds,
         )
         backbone = _backbone(home, config.input_size)
-        return learn(folder, lesson, backbone, embedding_cache(home.store, backbone, steps), engine.progress)
+        return learn(folder, lesson, backbone, embedding_cache(home.store, backbone, steps, views), engine.progress)
 
     return home.store.reuse_or_make(key, TrainedModel, make)
 
@@ -178,7 +187,9 @@ def _teach(
         inputs={**_inputs(manifest), "weights": found.digest},
         config={
             "task": config.task,
-            "training": config.training.model_dump(exclude={"anomaly", "device", "preprocessing", *idle}),
+            "training": config.training.model_dump(
+                exclude={"anomaly", "features", "views", "device", "preprocessing", *idle}
+            ),
             "input_size": config.input_size,
             **_shape(steps, config.evaluation.folds or 0),
         },

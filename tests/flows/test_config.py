@@ -266,7 +266,8 @@ def test_form_of_the_flow_shows_every_group():
 @pytest.mark.parametrize(
     ("task", "given", "expected"),
     [
-        pytest.param("classification", None, 320, id="classifier"),
+        pytest.param("classification", None, 448, id="classifier"),
+        pytest.param("detection", None, 320, id="detector"),
         pytest.param("anomaly", None, 448, id="anomalies are small"),
         pytest.param("anomaly", 128, 128, id="as asked for"),
     ],

@@ -35,6 +35,7 @@ from tasks.train.task import train_model
 
 INPUT_SIZE = 64
 LABELS = ("blue", "green", "red")
+QUICK = TrainingConfig(input_size=INPUT_SIZE, algorithm="logistic", features=("embedding",), views=False)
 LENIENT = GateConfig(min_macro_f1=0.0, min_label_recall=0.0, max_latency_ms=60_000.0)
 
 
@@ -52,7 +53,7 @@ class Made:
         """Return the request that made it, with some groups replaced."""
         request = {
             "data": DataConfig(source=str(self.source)),
-            "training": TrainingConfig(input_size=INPUT_SIZE),
+            "training": QUICK,
             "evaluation": EvaluationConfig(folds=3),
             "gate": LENIENT,
         }
@@ -67,8 +68,8 @@ def make_model(home: Home, source: Path) -> Made:
     """Run the stages from ingest to evaluation on a folder."""
     data = DataConfig(source=str(source))
     manifest = build_manifest.fn(home, ingest_images.fn(home, data), data, MaskConfig(), "classification")
-    training, evaluation = TrainingConfig(input_size=INPUT_SIZE), EvaluationConfig(folds=3)
-    model = train_model.fn(home, manifest, TrainConfig(data=data, training=training, evaluation=evaluation))
+    evaluation = EvaluationConfig(folds=3)
+    model = train_model.fn(home, manifest, TrainConfig(data=data, training=QUICK, evaluation=evaluation))
     return Made(home, source, manifest, model, evaluate_model.fn(home, manifest, model, LENIENT))
 
 

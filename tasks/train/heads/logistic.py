@@ -11,12 +11,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tasks.train.heads.graphs import converted
+from tasks.train.heads.graphs import written
 from tasks.train.heads.model import HeadKind, Indices, Matrix, Options, Probabilities
+from tasks.train.heads.scaling import ROWS
 
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 """Inverse regularisation to choose from; pooled features of a few hundred images want strong regularisation."""
 MAX_ITERATIONS = 2000
+_GRAPH = f"""
+    {ROWS}
+    products = MatMul (rows, weights)
+    decisions = Add (products, intercepts)
+    shares = Softmax <axis = 1> (decisions)
+    probabilities = Cast <to = 1> (shares)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,15 @@ class LogisticModel:
         return np.asarray(self.pipeline.predict_proba(features.astype(np.float64)))
 
     def to_onnx(self) -> onnx.ModelProto:
-        """Return scaler and classifier as the operators of classical machine learning."""
-        return converted(self.pipeline, self.pipeline.named_steps["scale"].n_features_in_)
+        """Return scaler and classifier as a graph."""
+        scaler, classifier = self.pipeline.named_steps["scale"], self.pipeline.named_steps["classify"]
+        weights, intercepts = classifier.coef_, classifier.intercept_
+        if len(weights) == 1:
+            # The sigmoid of a number is the softmax of its negative half and its half.
+            weights, intercepts = np.vstack([-weights, weights]) / 2, np.concatenate([-intercepts, intercepts]) / 2
+        scaling = {"mean": scaler.mean_, "inverse_spread": 1.0 / scaler.scale_}
+        labels, width = weights.shape
+        return written(_GRAPH, width, labels, {**scaling, "weights": weights.T, "intercepts": intercepts})
 
 
 def fit_logistic(features: Matrix, y: Indices, candidates: Sequence[Options], seed: int) -> Iterator[LogisticModel]:

@@ -17,6 +17,8 @@ Options = Mapping[str, str | int | float]
 
 Indices = NDArray[np.intp]
 Matrix = NDArray[np.float32]
+Views = NDArray[np.float32]
+"""N x V x F: features of N images in V views each; the first view is the image itself."""
 Probabilities = NDArray[np.float64]
 
 

@@ -1,6 +1,6 @@
 """Fit a head of any kind: choose its options by cross-validation, then fit on everything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from tasks.train.heads.ensemble import mean_of
 from tasks.train.heads.folds import stratified_folds
 from tasks.train.heads.forest import FOREST
 from tasks.train.heads.logistic import LOGISTIC
-from tasks.train.heads.model import FittedHead, HeadKind, HeadName, Indices, Matrix, Probabilities
+from tasks.train.heads.model import FittedHead, HeadKind, HeadName, Indices, Matrix, Options, Probabilities, Views
 from tasks.train.heads.neighbours import KNN
 from tasks.train.heads.svm import SVM
 
@@ -27,30 +27,41 @@ MEMBERS: Mapping[HeadName, HeadKind] = {
 """Of the ensemble."""
 
 
-def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int) -> FittedHead:
+def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int, further_views: Views | None = None) -> FittedHead:
     """Choose a head's options by cross-validation (lowest class-balanced log loss), then fit on everything.
 
-    Of equally good candidates the simpler model is taken.
+    Of equally good candidates the simpler model is taken. Options are chosen on the images themselves; further views
+    of an image are learned from where the image is, and never judged on.
 
     Args:
         name: the kind of head; `ensemble` fits several.
         features: N x F.
         y: N label indices, every label on two images or more.
         seed: of the division into folds, and of the forest.
+        further_views: N x V x F, V further views of each image.
     """
+    views = features[:, None] if further_views is None else np.concatenate([features[:, None], further_views], axis=1)
     # Matrices of a few hundred rows: threads of the algebra library cost more than they give (measured 4 times).
     with threadpool_limits(1):
         if name == "ensemble":
-            return mean_of([_search(member, kind, features, y, seed) for member, kind in MEMBERS.items()])
-        return _search(name, KINDS[name], features, y, seed)
+            return mean_of([_search(member, kind, views, y, seed) for member, kind in MEMBERS.items()])
+        return _search(name, KINDS[name], views, y, seed)
 
 
-def _search(name: HeadName, kind: HeadKind, features: Matrix, y: Indices, seed: int) -> FittedHead:
-    trials = _out_of_fold(kind, features, y, seed)
-    losses = [_balanced_log_loss(kind, shares, y) for shares in trials]
+def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
+    """Return the mean log loss of N x L probabilities, every label weighing alike however many images it has."""
+    own = np.clip(probabilities[np.arange(len(y)), y], 1e-12, 1.0)
+    return float(np.average(-np.log(own), weights=compute_sample_weight("balanced", y)))
+
+
+def _search(name: HeadName, kind: HeadKind, views: Views, y: Indices, seed: int) -> FittedHead:
+    trials = _out_of_fold(kind, kind.candidates, views[:, :1], y, seed)
+    losses = [_loss_at_best_temperature(kind, shares, y) for shares in trials]
     best = int(np.argmin(np.round(losses, 4)))
     chosen, shares = kind.candidates[best], trials[best]
-    model = next(kind.fit(features, y, [chosen], seed))
+    if views.shape[1] > 1:
+        (shares,) = _out_of_fold(kind, [chosen], views, y, seed)
+    (model,) = kind.fit(*_as_rows(views, y), [chosen], seed)
     if kind.is_calibrated:
         return FittedHead(name, chosen, model, shares)
     temperature = fit_temperature(shares, y)
@@ -58,19 +69,24 @@ def _search(name: HeadName, kind: HeadKind, features: Matrix, y: Indices, seed: 
     return FittedHead(name, chosen, Calibrated(model, temperature), calibrated(shares, temperature))
 
 
-def _out_of_fold(kind: HeadKind, features: Matrix, y: Indices, seed: int) -> list[Probabilities]:
-    """Return N x L shares per candidate, each row by a model that did not see it."""
-    trials = [np.zeros((len(y), int(y.max()) + 1)) for _ in kind.candidates]
+def _out_of_fold(
+    kind: HeadKind, candidates: Sequence[Options], views: Views, y: Indices, seed: int
+) -> list[Probabilities]:
+    """Return N x L shares per candidate, each row by a model that saw the image in no view."""
+    trials = [np.zeros((len(y), int(y.max()) + 1)) for _ in candidates]
     for train, held_out in stratified_folds(y, INNER_FOLDS, seed):
-        fitted = kind.fit(features[train], y[train], kind.candidates, seed)
+        fitted = kind.fit(*_as_rows(views[train], y[train]), candidates, seed)
         for shares, model in zip(trials, fitted, strict=True):
-            shares[held_out] = model.probabilities(features[held_out])
+            shares[held_out] = model.probabilities(views[held_out, 0])
     return trials
 
 
-def _balanced_log_loss(kind: HeadKind, shares: Probabilities, y: Indices) -> float:
-    """Return the loss with every label weighing alike, at the temperature that is best for it."""
+def _as_rows(views: Views, y: Indices) -> tuple[Matrix, Indices]:
+    return views.reshape(-1, views.shape[2]), np.repeat(y, views.shape[1])
+
+
+def _loss_at_best_temperature(kind: HeadKind, shares: Probabilities, y: Indices) -> float:
+    if kind.is_calibrated:
+        return balanced_log_loss(shares, y)
     weights = compute_sample_weight("balanced", y)
-    answers = shares if kind.is_calibrated else calibrated(shares, fit_temperature(shares, y, weights))
-    own = np.clip(answers[np.arange(len(y)), y], 1e-12, 1.0)
-    return float(np.average(-np.log(own), weights=weights))
+    return balanced_log_loss(calibrated(shares, fit_temperature(shares, y, weights)), y)

@@ -5,16 +5,14 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tasks.bundle.predictor import OnnxNetwork, Predictor
-from tasks.bundle_export.openvino_bundle import convert_bundle, open_openvino, require_openvino
+from tasks.bundle_export.openvino_bundle import SETTINGS, convert_bundle, open_openvino, require_openvino
 from tasks.bundle_export.parity import measure_parity
 from tasks.bundle_export.plain_head import plain_head
 from tasks.errors import BundleError, RequestError
-from tasks.train.heads.logistic import LogisticModel
+from tasks.train.heads import graphs
+from tasks.train.heads.search import fit_head
 
 
 @pytest.fixture(scope="module", params=["classifier", "detector"])
@@ -78,19 +76,34 @@ def test_missing_openvino_is_a_sentence(monkeypatch):
         require_openvino()
 
 
-@pytest.mark.parametrize("labels", [2, 3, 5])
-def test_plain_head_gives_the_probabilities_of_the_head(labels):
+def fitted_head(kind, labels):
     rng = np.random.default_rng(labels)
-    features = rng.normal(3, 2, (60, 12)).astype(np.float32)
-    pipeline = Pipeline([("scale", StandardScaler()), ("classify", LogisticRegression(C=0.1))])
-    pipeline.fit(features, np.arange(60) % labels)
-    model = LogisticModel(pipeline).to_onnx()
-    head, plain = model.SerializeToString(), plain_head(model).SerializeToString()
-    expected, found = OnnxNetwork(head).run(features), OnnxNetwork(plain).run(features)
+    y = np.arange(60) % labels
+    features = (rng.normal(3, 2, (60, 12)) + y[:, None]).astype(np.float32)
+    return features, fit_head(kind, features, y, 0)
+
+
+@pytest.mark.parametrize("labels", [2, 3, 5])
+def test_plain_head_gives_the_probabilities_of_an_older_head(labels):
+    features, head = fitted_head("logistic", labels)
+    older = graphs.converted(head.model.pipeline, features.shape[1])
+    plain = plain_head(older)
+    expected, found = (OnnxNetwork(one.SerializeToString()).run(features) for one in (older, plain))
     assert expected.shape == (60, labels)
     assert np.abs(found - expected).max() < 1e-6
 
 
-def test_other_heads_are_refused(detector):
-    with pytest.raises(BundleError, match="no logistic regression"):
-        plain_head(onnx.load(detector / "detector.onnx"))
+@pytest.mark.parametrize("kind", ["logistic", "svm", "knn"])
+@pytest.mark.parametrize("labels", [2, 3])
+def test_openvino_gives_the_probabilities_of_the_head(kind, labels, tmp_path):
+    openvino = pytest.importorskip("openvino")
+    features, head = fitted_head(kind, labels)
+    onnx.save(plain_head(head.model.to_onnx()), tmp_path / "head.onnx")
+    compiled = openvino.compile_model(tmp_path / "head.onnx", "CPU", SETTINGS)
+    found = compiled(features)[compiled.output("probabilities")]
+    assert np.abs(found - head.probabilities(features)).max() < 1e-4
+
+
+def test_forests_are_refused():
+    with pytest.raises(BundleError, match="made of trees"):
+        plain_head(fitted_head("random_forest", 3)[1].model.to_onnx())

@@ -10,10 +10,16 @@ from tasks.bundle.predictor import OnnxNetwork
 from tasks.errors import TrainingError
 from tasks.stores.home import Home
 from tasks.train import backbone as backbone_module
-from tasks.train.backbone import WEIGHTS_SHA256_PREFIX, backbone_path, packaged_weights_path
+from tasks.train.backbone import (
+    FEATURE_WIDTHS,
+    WEIGHTS_SHA256_PREFIX,
+    backbone_path,
+    cut_backbone,
+    packaged_weights_path,
+)
 from tests.tasks.conftest import INPUT_SIZE
 
-FEATURES = 1280
+FEATURES = sum(FEATURE_WIDTHS.values())
 
 
 @pytest.fixture
@@ -62,7 +68,8 @@ def test_backbone_is_one_checked_file_without_outside_data(backbone: Path) -> No
     model = onnx.load(backbone, load_external_data=False)
     onnx.checker.check_model(model)
     assert not [weights.name for weights in model.graph.initializer if weights.external_data]
-    assert len(model.graph.input) == len(model.graph.output) == 1
+    assert len(model.graph.input) == 1
+    assert [output.name for output in model.graph.output] == [*FEATURE_WIDTHS, "features"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 17])
@@ -80,3 +87,30 @@ def test_features_tell_pictures_apart(backbone: Path) -> None:
     network = OnnxNetwork(backbone.read_bytes())
     dark, bright = (network.run(np.full((1, 3, INPUT_SIZE, INPUT_SIZE), tone, np.float32)) for tone in (-2, 2))
     assert np.abs(dark - bright).max() > 0.1
+
+
+@pytest.mark.parametrize("wanted", [("embedding",), ("stages",), ("stages", "embedding")], ids="+".join)
+def test_part_of_the_backbone_gives_the_same_and_no_more(
+    wanted: tuple[str, ...], backbone: Path, tmp_path: Path
+) -> None:
+    pictures = np.random.default_rng(2).normal(size=(3, 3, INPUT_SIZE, INPUT_SIZE)).astype(np.float32)
+    whole = OnnxNetwork(backbone.read_bytes()).run_all(pictures)
+    cut_backbone(backbone, wanted, tmp_path / "part.onnx")
+    part = OnnxNetwork((tmp_path / "part.onnx").read_bytes()).run_all(pictures)
+    assert list(part) == ["features"]
+    np.testing.assert_allclose(part["features"], np.hstack([whole[name] for name in wanted]), rtol=1e-5, atol=1e-5)
+
+
+def test_stages_are_mean_largest_and_deviation_of_each_channel(backbone: Path) -> None:
+    same = np.full((1, 3, INPUT_SIZE, INPUT_SIZE), 0.5, np.float32)
+    noisy = np.random.default_rng(3).normal(size=same.shape).astype(np.float32)
+    network = OnnxNetwork(backbone.read_bytes())
+    for pictures in (same, noisy):
+        stages = network.run_all(pictures)["stages"][0]
+        first = 112
+        means, largest, deviations = stages[:first], stages[first : 2 * first], stages[2 * first : 3 * first]
+        assert (largest >= means - 1e-5).all()
+        assert (deviations >= 0).all()
+        # Of bounded values none lies further from the mean than the deviation times the root of their number.
+        places = (INPUT_SIZE // 16) ** 2
+        assert (largest - means <= deviations * np.sqrt(places) + 1e-4).all()

@@ -12,8 +12,8 @@ from tasks.bundle.preprocessing import standard_steps
 from tasks.errors import TrainingError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, require_head_parity, require_parity
-from tasks.train.heads.model import FittedHead, Matrix, Probabilities
-from tasks.train.heads.search import fit_head
+from tasks.train.candidates import Classifier, Search, fit_best
+from tasks.train.heads.model import HeadName, Probabilities, Views
 from tasks.train.records import OUT_OF_FOLD_FILE
 from tasks.train.task import train_model
 from tasks.vision.images import RgbImage
@@ -30,32 +30,32 @@ def images() -> list[RgbImage]:
 
 
 @pytest.fixture(scope="module")
-def features(backbone: Path, images: list[RgbImage]) -> Matrix:
+def features(backbone: Path, images: list[RgbImage]) -> Views:
     from tasks.bundle.preprocessing import prepare_batch
 
-    return OnnxNetwork(backbone.read_bytes()).run(prepare_batch(images, STEPS))
+    return OnnxNetwork(backbone.read_bytes()).run(prepare_batch(images, STEPS))[:, None]
 
 
 @pytest.fixture(scope="module")
-def head(features: Matrix) -> FittedHead:
-    return fit_head("logistic", features, np.arange(len(features)) % 3, 0)
+def classifier(features: Views) -> Classifier:
+    return _fit("logistic", features)
 
 
 @pytest.fixture(scope="module")
-def bundle(backbone: Path, head: FittedHead, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("built") / "bundle", backbone, head)
+def bundle(backbone: Path, classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(tmp_path_factory.mktemp("built") / "bundle", backbone, classifier)
 
 
 def test_bundle_answers_like_its_pieces(
-    bundle: Path, images: list[RgbImage], features: Matrix, head: FittedHead
+    bundle: Path, images: list[RgbImage], features: Views, classifier: Classifier
 ) -> None:
-    difference = require_parity(bundle, images, head.probabilities(features))
+    difference = require_parity(bundle, images, classifier.probabilities(features))
     assert 0.0 <= difference < MAX_PARITY_DIFFERENCE
 
 
-def test_head_is_compared_on_all_rows(bundle: Path, features: Matrix, head: FittedHead) -> None:
-    assert 0.0 <= require_head_parity(bundle, head, features) < MAX_PARITY_DIFFERENCE
-    other = fit_head("svm", features, np.arange(len(features)) % 3, 0)
+def test_head_is_compared_on_all_rows(bundle: Path, features: Views, classifier: Classifier) -> None:
+    assert 0.0 <= require_head_parity(bundle, classifier, features) < MAX_PARITY_DIFFERENCE
+    other = _fit("svm", features)
     with pytest.raises(TrainingError, match="confidences differ"):
         require_head_parity(bundle, other, features)
 
@@ -83,15 +83,15 @@ def test_other_probabilities_are_refused(
     change: Callable[[Probabilities], Probabilities],
     bundle: Path,
     images: list[RgbImage],
-    features: Matrix,
-    head: FittedHead,
+    features: Views,
+    classifier: Classifier,
 ) -> None:
     with pytest.raises(TrainingError):
-        require_parity(bundle, images, change(head.probabilities(features)))
+        require_parity(bundle, images, change(classifier.probabilities(features)))
 
 
-def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: Matrix, tmp_path: Path) -> None:
-    again = _build(tmp_path / "again", backbone, fit_head("logistic", features, np.arange(len(features)) % 3, 0))
+def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: Views, tmp_path: Path) -> None:
+    again = _build(tmp_path / "again", backbone, _fit("logistic", features))
     assert {path.name: file_sha256(path) for path in bundle.iterdir()} == {
         path.name: file_sha256(path) for path in again.iterdir()
     }
@@ -156,11 +156,15 @@ def test_smallest_dataset_that_is_accepted_can_be_trained(
     assert set(made.evaluation.metrics.per_label) == set(counts)
 
 
-def _build(folder: Path, backbone: Path, head: FittedHead) -> Path:
+def _fit(name: HeadName, features: Views) -> Classifier:
+    return fit_best(Search((name,), (("embedding",),), 0), features, np.arange(len(features)) % 3)
+
+
+def _build(folder: Path, backbone: Path, classifier: Classifier) -> Path:
     build_bundle(
         folder,
         backbone=backbone,
-        head=head,
+        classifier=classifier,
         labels=LABELS,
         thresholds={"a": 0.1, "b": 0.5, "c": 0.9},
         steps=STEPS,

@@ -7,13 +7,15 @@ from numpy.typing import NDArray
 
 from tasks.bundle.adjustments import Crop, Grey
 from tasks.bundle.predictor import OnnxNetwork
-from tasks.bundle.preprocessing import ClassifierSteps, Normalise, prepare_batch, standard_steps
+from tasks.bundle.preprocessing import ClassifierSteps, Normalise, frame, prepare_batch, standard_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import SourceChanged
 from tasks.stores.content import ContentStore
 from tasks.train import feature_cache
+from tasks.train.backbone import FEATURE_WIDTHS
 from tasks.train.embed import embedding_cache
+from tasks.train.views import VIEWS
 from tasks.vision.images import decode_rgb
 from tests.makers import SHAPES, paint_shape, png_bytes
 from tests.tasks.conftest import INPUT_SIZE
@@ -40,7 +42,23 @@ def test_rows_are_those_of_the_network(steps: ClassifierSteps, store: ContentSto
     found = embedding_cache(store, backbone, steps).features(root, entries, _ignore)
     pictures = [decode_rgb((root / entry.source_ref).read_bytes()) for entry in entries]
     direct = OnnxNetwork(backbone.read_bytes()).run(prepare_batch(pictures, steps))
-    np.testing.assert_allclose(found, direct, atol=1e-4)
+    np.testing.assert_allclose(found, direct[:, None], atol=1e-4)
+
+
+def test_views_follow_the_image(store: ContentStore, backbone: Path, root: Path) -> None:
+    entries = _paint(root, range(9))
+    found = embedding_cache(store, backbone, STEPS, VIEWS).features(root, entries, _ignore)
+    network = OnnxNetwork(backbone.read_bytes())
+    for row, entry in zip(found, entries, strict=True):
+        framed = frame(decode_rgb((root / entry.source_ref).read_bytes()), STEPS)
+        seen = np.stack([framed, *(view.apply(framed) for view in VIEWS)])
+        np.testing.assert_allclose(row, network.run(STEPS[-1].apply_to_batch(seen)), atol=1e-3)
+
+
+def test_with_and_without_views_share_nothing(store: ContentStore, backbone: Path, root: Path) -> None:
+    entries = _paint(root, range(3))
+    embedding_cache(store, backbone, STEPS).features(root, entries, _ignore)
+    assert embedding_cache(store, backbone, STEPS, VIEWS).features(root, entries, _ignore).shape[:2] == (3, 4)
 
 
 def test_second_call_computes_nothing(store: ContentStore, backbone: Path, root: Path) -> None:
@@ -74,7 +92,7 @@ def test_equal_files_are_computed_once(store: ContentStore, backbone: Path, root
     cache = embedding_cache(store, backbone, STEPS)
     rows = cache.features(root, [entry, copy, entry], _ignore)
     assert cache.computed == 1
-    assert rows.shape == (3, 1280)
+    assert rows.shape == (3, 1, sum(FEATURE_WIDTHS.values()))
     np.testing.assert_array_equal(rows[0], rows[1])
 
 

@@ -17,6 +17,7 @@ from tasks.features.texture import Tamura
 from tasks.stores.content import ContentStore
 from tasks.train import engineered, feature_cache
 from tasks.train.engineered import engineered_cache, fit_to_entries
+from tasks.train.views import VIEWS
 from tests.makers import SHAPES, paint_shape, png_bytes
 
 STEPS = standard_steps(64)
@@ -51,7 +52,14 @@ def framed():
 
 def test_rows_are_those_of_the_framed_images(store, entries, framed, tmp_path):
     rows = engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
-    np.testing.assert_array_equal(rows, SET.extract_all(framed))
+    np.testing.assert_array_equal(rows, SET.extract_all(framed)[:, None])
+
+
+def test_views_follow_the_image(store, entries, framed, tmp_path):
+    rows = engineered_cache(store, SET, STEPS, VIEWS).features(tmp_path, entries, ignore)
+    for place, view in enumerate(VIEWS, start=1):
+        np.testing.assert_array_equal(rows[:, place], SET.extract_all([view.apply(image) for image in framed]))
+    np.testing.assert_array_equal(rows[:, 0], SET.extract_all(framed))
 
 
 @pytest.mark.parametrize(
@@ -72,16 +80,16 @@ def test_only_what_is_new_is_computed(other, steps, computed, store, entries, tm
     cache = engineered_cache(store, other, steps)
     rows = cache.features(tmp_path, entries, ignore)
     assert cache.computed == computed
-    assert rows.shape == (10, other.width)
+    assert rows.shape == (10, 1, other.width)
     images = [frame(paint_shape(SHAPES[number % len(SHAPES)], 80, (number,)), steps) for number in range(10)]
-    np.testing.assert_array_equal(rows, other.extract_all(images))
+    np.testing.assert_array_equal(rows, other.extract_all(images)[:, None])
 
 
 def test_known_feature_is_not_computed_beside_a_new_one(store, entries, tmp_path, monkeypatch):
     engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
     monkeypatch.setattr(Colour, "extract", lambda *_: pytest.fail("computed again"))
     cache = engineered_cache(store, FeatureSet((Colour(), Hog())), STEPS)
-    assert cache.features(tmp_path, entries, ignore).shape == (10, Colour().width + Hog().width)
+    assert cache.features(tmp_path, entries, ignore).shape == (10, 1, Colour().width + Hog().width)
 
 
 def test_killed_between_shards_goes_on(store, entries, framed, tmp_path, monkeypatch):
@@ -94,7 +102,7 @@ def test_killed_between_shards_goes_on(store, entries, framed, tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         engineered_cache(store, SET, STEPS).features(tmp_path, entries, kill)
     cache = engineered_cache(store, SET, STEPS)
-    np.testing.assert_array_equal(cache.features(tmp_path, entries, ignore), SET.extract_all(framed))
+    np.testing.assert_array_equal(cache.features(tmp_path, entries, ignore), SET.extract_all(framed)[:, None])
     assert cache.computed == 6
 
 
@@ -105,7 +113,7 @@ def test_other_words_share_no_rows(store, entries, framed, tmp_path):
         cache = engineered_cache(store, features, STEPS)
         rows = cache.features(tmp_path, entries, ignore)
         assert cache.computed == 10
-        np.testing.assert_array_equal(rows, features.extract_all(framed))
+        np.testing.assert_array_equal(rows, features.extract_all(framed)[:, None])
 
 
 def test_words_do_not_depend_on_the_order_of_the_images(entries, tmp_path):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from flows.config import CropConfig, PreprocessingConfig, TrainingConfig
+from flows.config import CropConfig, PreprocessingConfig
 from tasks.bundle.adjustments import Clahe, Crop, Denoise, Grey
 from tasks.bundle.format import read_model_card
 from tasks.bundle.preprocessing import standard_steps
 from tasks.train.task import train_model
-from tests.tasks.conftest import INPUT_SIZE
+from tests.tasks.conftest import INPUT_SIZE, QUICK
 
 PREPROCESSING = PreprocessingConfig(crop=CropConfig(left=0.25, width=0.5), denoise=3, clahe=2.0, grey=True)
 ADJUSTMENTS = (Crop(left=0.25, width=0.5), Denoise(diameter=3), Clahe(clip_limit=2.0), Grey())
@@ -21,7 +21,7 @@ ADJUSTMENTS = (Crop(left=0.25, width=0.5), Denoise(diameter=3), Clahe(clip_limit
     ],
 )
 def test_bundle_prepares_images_as_was_asked(preprocessing, adjustments, trained):
-    training = TrainingConfig(input_size=INPUT_SIZE, preprocessing=preprocessing)
+    training = QUICK.model_copy(update={"preprocessing": preprocessing})
     model = train_model.fn(trained.home, trained.manifest, trained.config(training=training))
     assert read_model_card(model.bundle_path).steps == standard_steps(INPUT_SIZE, adjustments)
     assert model.reused == (not adjustments)

@@ -1,0 +1,97 @@
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tasks.train.backbone import FEATURE_WIDTHS
+from tasks.train.candidates import AUTO_HEADS, Search, fit_best
+from tasks.train.cross_validation import cross_validate
+from tasks.train.heads.model import Indices, Views
+from tasks.train.heads.search import balanced_log_loss
+
+WIDTH = sum(FEATURE_WIDTHS.values())
+EMBEDDING = FEATURE_WIDTHS["embedding"]
+AUTO = Search.of(None, (), 0)
+LABELS = ("a", "b", "c")
+
+
+def noise(images: int, views: int = 1, seed: int = 0) -> tuple[Views, Indices]:
+    """Features that say nothing of the labels; the views of an image are almost the image."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(images, 1, WIDTH))
+    return (base + 0.01 * rng.normal(size=(images, views, WIDTH))).astype(np.float32), np.arange(images) % len(LABELS)
+
+
+def telling(features: Views, y: Indices, columns: slice, distance: float) -> Views:
+    """Let some columns say the label, in all views."""
+    centres = np.random.default_rng(1).normal(size=(len(LABELS), features[..., columns].shape[-1]))
+    told = features.copy()
+    told[..., columns] += distance * centres[y][:, None]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        pytest.param(slice(0, EMBEDDING), ("embedding",), id="embedding"),
+        pytest.param(slice(EMBEDDING, WIDTH), ("stages",), id="stages"),
+    ],
+)
+def test_features_that_tell_the_labels_are_found(columns: slice, expected: tuple[str, ...]) -> None:
+    features, y = noise(36)
+    found = fit_best(AUTO, telling(features, y, columns, 0.4), y)
+    assert found.features == expected
+    assert found.out_of_fold.argmax(axis=1).tolist() == y.tolist()
+
+
+def test_what_is_kept_has_the_lowest_loss_and_all_are_told() -> None:
+    features, y = noise(30, views=2)
+    found = fit_best(AUTO, telling(features, y, slice(0, EMBEDDING), 0.1), y)
+    losses = [trial.log_loss for trial in found.trials]
+    assert min(losses) == pytest.approx(balanced_log_loss(found.out_of_fold, y), abs=1e-4)
+    names = [trial.name for trial in found.trials]
+    # Each head on each set of features, their ensemble on the better set, and all three again with views.
+    assert len(names) == len(set(names)) == 2 * len(AUTO_HEADS) + 1 + len(AUTO_HEADS) + 1
+
+
+def test_simpler_is_kept_on_a_tie() -> None:
+    features, y = noise(30)
+    twice = np.concatenate([features[..., :EMBEDDING], np.zeros_like(features[..., EMBEDDING:])], axis=-1)
+    found = fit_best(Search(("logistic",), (("embedding",), ("embedding", "stages")), 0), twice, y)
+    assert found.trials[0].log_loss == found.trials[1].log_loss
+    assert found.features == ("embedding",)
+
+
+def test_views_of_an_image_that_is_held_out_are_not_learned_from() -> None:
+    features, y = noise(48, views=3)
+    found = fit_best(Search(("logistic",), (("embedding",),), 0), features, np.random.default_rng(2).permutation(y))
+    assert all(trial.log_loss > 0.9 * np.log(len(LABELS)) for trial in found.trials)
+
+
+def test_views_help_where_they_carry_what_the_images_lack() -> None:
+    rng = np.random.default_rng(3)
+    y = np.arange(24) % 3
+    centres = rng.normal(size=(3, WIDTH))
+    features = (0.12 * centres[y][:, None] + rng.normal(size=(24, 6, WIDTH))).astype(np.float32)
+    found = fit_best(Search(("logistic",), (("embedding",),), 0), features, y)
+    assert found.with_views
+    assert found.trials[1].log_loss < found.trials[0].log_loss
+
+
+def test_choosing_among_much_does_not_find_labels_in_noise() -> None:
+    features, y = noise(45, views=2, seed=4)
+    estimate, _ = cross_validate(partial(fit_best, AUTO), features, y, LABELS, 3, 0, lambda *_: None)
+    assert estimate.accuracy < 0.5
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "features", "heads", "sets"),
+    [
+        pytest.param(None, (), AUTO_HEADS, (("embedding",), ("stages",)), id="all left to the search"),
+        pytest.param("knn", (), ("knn",), (("embedding",), ("stages",)), id="head wished"),
+        pytest.param(None, ("stages", "embedding"), AUTO_HEADS, (("stages", "embedding"),), id="features wished"),
+        pytest.param("svm", ("embedding",), ("svm",), (("embedding",),), id="both wished"),
+    ],
+)
+def test_wishes_are_followed(algorithm: str | None, features: tuple, heads: tuple, sets: tuple) -> None:
+    assert Search.of(algorithm, features, 7) == Search(heads, sets, 7)
