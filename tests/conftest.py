@@ -31,6 +31,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 ROOT = Path(__file__).resolve().parents[1]
 TRANSISTORS = ROOT.parent / "shared" / "data" / "mvtec_transistor"
 INPUT_SIZE = 64
+QUICK = {"input_size": INPUT_SIZE, "algorithm": "logistic", "features": ["embedding"], "views": False}
+"""Training of a classifier where the choice of one is not what is tested."""
+QUICK_OPTIONS = (
+    *("--training.input_size", str(INPUT_SIZE), "--training.algorithm", "logistic"),
+    *("--training.features", '["embedding"]', "--no-training.views"),
+)
 SERVER_START_SECONDS = 180
 MLFLOW_ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.conftest import INPUT_SIZE, call_prefect, make_command, reap
+from tests.conftest import INPUT_SIZE, QUICK, call_prefect, make_command, reap
 from tests.deployments.deploying import (
     CONFIG,
     asked_for,
@@ -57,7 +57,7 @@ def trained_by_worker(work_pool, deployed, site):
     photos = paint_class_folders(site.folder / "shapes", labels=LABELS, images_per_label=8)
     changed = {
         "data": {"source": str(photos)},
-        "training": {"input_size": INPUT_SIZE},
+        "training": QUICK,
         "gate": {"min_macro_f1": 0.0, "min_label_recall": 0.0},
     }
     run_id = asked_for(work_pool, deployed["classification"], changed)

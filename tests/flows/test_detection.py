@@ -18,7 +18,7 @@ from tasks.errors import DataError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.stores.home import Home
 from tasks.vision.images import decode_rgb
-from tests.conftest import INPUT_SIZE
+from tests.conftest import INPUT_SIZE, QUICK
 from tests.flows.environments import write_environments
 from tests.makers import save
 
@@ -108,7 +108,7 @@ def test_two_pipelines_share_a_test_set_and_are_promoted_apart(home, tmp_path, m
     monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path)))
     detector = detect()
     gate = {"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
-    classifier = train(data={"source": SOURCE}, training={"input_size": INPUT_SIZE}, gate=gate)
+    classifier = train(data={"source": SOURCE}, training=QUICK, gate=gate)
     assert (detector.status, classifier.status) == ("staged", "staged")
     assert detector.dataset_digest == classifier.dataset_digest
     models = (detector.model_name, classifier.model_name)

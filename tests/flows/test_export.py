@@ -14,7 +14,7 @@ from flows.train import train
 from tasks.bundle.predictor import Predictor
 from tasks.errors import RequestError
 from tasks.stores.home import Home
-from tests.conftest import INPUT_SIZE
+from tests.conftest import QUICK
 from tests.makers import paint_class_folders
 
 EASY = {"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
@@ -40,7 +40,7 @@ def home(module_home, monkeypatch, prefect, tmp_path_factory):
             one.rename(photos / "kept")
             other.rename(one)
             (photos / "kept").rename(other)
-        assert train(data={"source": str(photos)}, training={"input_size": INPUT_SIZE}, gate=EASY).status == "staged"
+        assert train(data={"source": str(photos)}, training=QUICK, gate=EASY).status == "staged"
     return Home.from_environment()
 
 

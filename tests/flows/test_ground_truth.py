@@ -18,7 +18,7 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
-from tests.conftest import INPUT_SIZE
+from tests.conftest import QUICK
 from tests.makers import paint_class_folders, paint_mvtec
 
 FILES = {
@@ -144,7 +144,7 @@ def test_training_shares_the_split(home, parts):
     boxed = ground_truth(data={"source": str(parts)})
     trained = train(
         data={"source": str(parts)},
-        training={"input_size": INPUT_SIZE},
+        training=QUICK,
         gate={"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000.0},
     )
     assert trained.dataset_digest == boxed.dataset_digest

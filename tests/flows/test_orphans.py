@@ -8,10 +8,10 @@ import psutil
 import pytest
 
 from flows.orphans import OWNER_VARIABLE, SERVER_APPLICATION
-from tests.conftest import INPUT_SIZE, Command, reap
+from tests.conftest import QUICK_OPTIONS, Command, reap
 from tests.makers import paint_class_folders
 
-ARGUMENTS = ("train", "--data.source", "shapes", "--training.input_size", str(INPUT_SIZE), "--gate.min_macro_f1", "0.1")
+ARGUMENTS = ("train", "--data.source", "shapes", *QUICK_OPTIONS, "--gate.min_macro_f1", "0.1")
 START_SECONDS = 120
 
 

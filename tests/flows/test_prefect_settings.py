@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tomllib
 
-from tests.conftest import INPUT_SIZE, ROOT, Command
+from tests.conftest import QUICK_OPTIONS, ROOT, Command
 from tests.makers import paint_class_folders
 
 STAGES = {
@@ -43,9 +43,7 @@ def test_embedded_run_keeps_the_history_of_every_stage(keeneye):
     (keeneye.folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     environment = {name: value for name, value in keeneye.environment.items() if name != "PREFECT_API_URL"}
     line = Command(keeneye.folder, {**environment, "PREFECT_HOME": str(keeneye.folder / "prefect")})
-    code, out, err = line.run(
-        "train", "--data.source", "shapes", "--training.input_size", str(INPUT_SIZE), "--gate.min_macro_f1", "0.1"
-    )
+    code, out, err = line.run("train", "--data.source", "shapes", *QUICK_OPTIONS, "--gate.min_macro_f1", "0.1")
     assert code == 0, err
     flow_run = json.loads(out)["prefect_flow_run_id"]
     with sqlite3.connect(keeneye.folder / "prefect" / "prefect.db") as database:

@@ -25,7 +25,7 @@ from tasks.stores.home import Home
 from tasks.tracking.environments import Environments, Move
 from tasks.tracking.ledger import Ledger, history
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry
-from tests.conftest import INPUT_SIZE, MLFLOW_ADDRESSES, free_port, reap, reporting_to
+from tests.conftest import MLFLOW_ADDRESSES, QUICK, free_port, reap, reporting_to
 from tests.flows.environments import write_environments
 from tests.makers import paint_class_folders
 
@@ -56,7 +56,7 @@ def request_of(home, seed):
     """What asks for the version that a seed gives; the third is too slow for its gate."""
     return {
         "data": {"source": str(home.root.parent / "shapes")},
-        "training": {"input_size": INPUT_SIZE, "seed": seed},
+        "training": {**QUICK, "seed": seed},
         "gate": EASY if seed < 2 else {**EASY, "max_latency_ms": 0.001},
     }
 

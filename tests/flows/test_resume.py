@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tasks.stores.content import MARKER_NAME
-from tests.conftest import INPUT_SIZE, Command, reap
+from tests.conftest import QUICK_OPTIONS, Command, reap
 from tests.makers import paint_class_folders
 
 KILLED_RUN = str(Path(__file__).with_name("killed_run.py"))
@@ -20,8 +20,7 @@ ARGUMENTS = (
     "train",
     "--data.source",
     "shapes",
-    "--training.input_size",
-    str(INPUT_SIZE),
+    *QUICK_OPTIONS,
     "--gate.min_macro_f1",
     "0.5",
     "--gate.min_label_recall",

@@ -13,11 +13,10 @@ from flows.result import TrainResult
 from flows.train import train
 from tasks.errors import DataError, RequestError
 from tasks.stores.home import Home
-from tests.conftest import INPUT_SIZE, TRANSISTORS
+from tests.conftest import QUICK, QUICK_OPTIONS, TRANSISTORS
 from tests.makers import paint_class_folders
 
 LABELS = ("cross", "round", "square")
-SMALL = {"input_size": INPUT_SIZE}
 EASY = {"min_macro_f1": 0.5, "min_label_recall": 0.3}
 RUN_FIELDS = {"prefect_flow_run_id", "seconds", "reused", "inference_test"}
 
@@ -47,7 +46,7 @@ def comparable(result):
 
 
 def test_folder_becomes_a_staged_version(home, photos, prefect):
-    result = train(data={"source": str(photos)}, training=SMALL, gate=EASY)
+    result = train(data={"source": str(photos)}, training=QUICK, gate=EASY)
 
     assert isinstance(result, TrainResult)
     assert (result.status, result.aliases) == ("staged", ("staging",))
@@ -80,8 +79,8 @@ def test_folder_becomes_a_staged_version(home, photos, prefect):
 
 
 def test_again_is_the_same_and_redoes_nothing(home, photos):
-    first = train(data=DataConfig(source=str(photos)), training=TrainingConfig(**SMALL), gate=GateConfig(**EASY))
-    again = train(data={"source": str(photos)}, training=SMALL, gate=EASY)
+    first = train(data=DataConfig(source=str(photos)), training=TrainingConfig(**QUICK), gate=GateConfig(**EASY))
+    again = train(data={"source": str(photos)}, training=QUICK, gate=EASY)
     assert comparable(again) == comparable(first)
     assert {stage for stage, reused in again.reused.items() if reused} >= {
         "ingest",
@@ -99,7 +98,7 @@ def test_shuffled_labels_are_rejected(home, tmp_path, photos, prefect):
         target = tmp_path / "shuffled" / LABELS[index % len(LABELS)]
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / f"{index}.png")
-    result = train(data={"source": str(tmp_path / "shuffled")}, training=SMALL)
+    result = train(data={"source": str(tmp_path / "shuffled")}, training=QUICK)
     assert result.status == "rejected"
     assert result.aliases == ()
     state = httpx.get(f"{prefect}/flow_runs/{result.prefect_flow_run_id}").json()["state"]
@@ -113,9 +112,7 @@ def test_shuffled_labels_are_rejected(home, tmp_path, photos, prefect):
 
 def test_rejected_run_exits_1_with_its_record(keeneye, tmp_path, photos):
     shutil.copytree(photos, tmp_path / "shapes")
-    code, out, err = keeneye.run(
-        "train", "--data.source", "shapes", "--training.input_size", str(INPUT_SIZE), "--gate.max_latency_ms", "0.001"
-    )
+    code, out, err = keeneye.run("train", "--data.source", "shapes", *QUICK_OPTIONS, "--gate.max_latency_ms", "0.001")
     record = json.loads(out)
     assert code == 1, err
     assert record["status"] == "rejected"
@@ -124,13 +121,13 @@ def test_rejected_run_exits_1_with_its_record(keeneye, tmp_path, photos):
 
 
 def test_wanting_no_staging_registers(home, photos):
-    result = train(data={"source": str(photos)}, training=SMALL, gate=EASY, registry={"stage": False})
+    result = train(data={"source": str(photos)}, training=QUICK, gate=EASY, registry={"stage": False})
     assert (result.status, result.aliases) == ("registered", ())
 
 
 def test_other_limits_make_another_version_without_training(home, photos):
-    train(data={"source": str(photos)}, training=SMALL, gate={"min_macro_f1": 1.0, "min_label_recall": 1.0})
-    result = train(data={"source": str(photos)}, training=SMALL, gate=EASY)
+    train(data={"source": str(photos)}, training=QUICK, gate={"min_macro_f1": 1.0, "min_label_recall": 1.0})
+    result = train(data={"source": str(photos)}, training=QUICK, gate=EASY)
     assert result.model_version == "2"
     assert result.reused["train"]
     assert result.reused["evaluate"]
@@ -138,13 +135,13 @@ def test_other_limits_make_another_version_without_training(home, photos):
 
 def test_separate_test_source(home, tmp_path, photos):
     paint_class_folders(tmp_path / "held", labels=LABELS, images_per_label=5, seed=9)
-    result = train(data={"source": str(photos), "test_source": str(tmp_path / "held")}, training=SMALL, gate=EASY)
+    result = train(data={"source": str(photos), "test_source": str(tmp_path / "held")}, training=QUICK, gate=EASY)
     assert result.counts.images["test"] == dict.fromkeys(LABELS, 5)
     assert result.status == "staged"
 
 
 def test_80_20_has_no_validation(home, photos):
-    result = train(data={"source": str(photos), "split": "80/20"}, training=SMALL, gate=EASY)
+    result = train(data={"source": str(photos), "split": "80/20"}, training=QUICK, gate=EASY)
     assert result.counts.images["validation"] == {}
     assert result.counts.images["test"] == dict.fromkeys(LABELS, 3)
 
@@ -159,7 +156,7 @@ def test_80_20_has_no_validation(home, photos):
 def test_unlearnable_data_is_one_sentence_and_registers_nothing(home, tmp_path, labels, images, words):
     paint_class_folders(tmp_path / "few", labels=labels, images_per_label=images)
     with pytest.raises(DataError, match=words):
-        train(data={"source": str(tmp_path / "few")}, training=SMALL)
+        train(data={"source": str(tmp_path / "few")}, training=QUICK)
     assert not home.root.joinpath("mlflow.db").exists()
 
 
@@ -168,7 +165,7 @@ def test_too_many_bad_files_stop_with_the_findings_file(home, tmp_path, photos):
     for number in range(20):
         (tmp_path / "shapes" / "round" / f"bad{number}.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="max_invalid_fraction") as refused:
-        train(data={"source": str(tmp_path / "shapes")}, training=SMALL)
+        train(data={"source": str(tmp_path / "shapes")}, training=QUICK)
     with Path(refused.value.findings_path).open() as stream:
         assert len(stream.readlines()) == 20
 

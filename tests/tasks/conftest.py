@@ -32,10 +32,11 @@ from tasks.stores.home import Home
 from tasks.train.backbone import backbone_path
 from tasks.train.records import TrainedModel
 from tasks.train.task import train_model
+from tests.conftest import INPUT_SIZE
+from tests.conftest import QUICK as QUICK_TRAINING
 
-INPUT_SIZE = 64
 LABELS = ("blue", "green", "red")
-QUICK = TrainingConfig(input_size=INPUT_SIZE, algorithm="logistic", features=("embedding",), views=False)
+QUICK = TrainingConfig(**QUICK_TRAINING)
 LENIENT = GateConfig(min_macro_f1=0.0, min_label_recall=0.0, max_latency_ms=60_000.0)
 
 

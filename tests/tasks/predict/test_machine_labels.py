@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.config import DataConfig, MaskConfig, TrainConfig, TrainingConfig
+from flows.config import DataConfig, MaskConfig, TrainConfig
 from tasks.dataset.entries import read_index
 from tasks.ground_truth.lines import parse_line
 from tasks.ingest.records import IMAGES_FILE
@@ -19,7 +19,7 @@ from tasks.predict.records import FetchedModel
 from tasks.stores.home import Home
 from tasks.train.task import train_model
 from tasks.vision.boxes import DetectedBox
-from tests.tasks.conftest import INPUT_SIZE
+from tests.tasks.conftest import QUICK
 from tests.tasks.predict.predicting import COLOURS, fetched, lines_of, paint, run, write_colour_classifier
 
 MODEL = FetchedModel(
@@ -153,7 +153,7 @@ def test_corrected_manifest_trains_a_model(labelled):
     entries = {entry.source_ref: entry for entry in read_index(Path(ingested.entry_path) / IMAGES_FILE)}
     assert (entries["red-3.png"].truth.labels, entries["red-3.png"].is_human) == (("blue",), True)
     manifest = build_manifest.fn(home, ingested, data, MaskConfig(), "classification")
-    model = train_model.fn(home, manifest, TrainConfig(data=data, training=TrainingConfig(input_size=INPUT_SIZE)))
+    model = train_model.fn(home, manifest, TrainConfig(data=data, training=QUICK))
     assert manifest.labels == COLOURS
     assert model.bundle_digest
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config import CropConfig, PreprocessingConfig
+from flows.config import CropConfig, PreprocessingConfig, TrainingConfig
 from tasks.bundle.adjustments import Clahe, Crop, Denoise, Grey
 from tasks.bundle.format import read_model_card
 from tasks.bundle.preprocessing import standard_steps
@@ -26,3 +26,15 @@ def test_bundle_prepares_images_as_was_asked(preprocessing, adjustments, trained
     assert read_model_card(model.bundle_path).steps == standard_steps(INPUT_SIZE, adjustments)
     assert model.reused == (not adjustments)
     assert model.parity_difference < 1e-4
+
+
+def test_what_is_left_open_is_chosen_by_what_was_not_learned_from(trained):
+    training = TrainingConfig(input_size=INPUT_SIZE)
+    model = train_model.fn(trained.home, trained.manifest, trained.config(training=training))
+    card = read_model_card(model.bundle_path)
+    best = min(model.trials, key=lambda trial: trial.log_loss)
+    assert best.name.startswith(f"{model.chosen['algorithm']} on {model.chosen['features']}")
+    assert card.provenance["features"] == model.chosen["features"]
+    assert len(model.trials) == 8
+    assert model.parity_difference < 1e-4
+    assert model.cross_validated.macro_f1 >= trained.model.cross_validated.macro_f1 - 0.05

@@ -1,0 +1,114 @@
+"""Classifiers on one set of photographs: what each algorithm reaches in the same outer folds, all choices inside them.
+
+The peer is the plain recipe of the yardsticks: the pooled embedding at 224 pixels and balanced logistic regression.
+Every image is held out once; the labels given are the most confident ones, and macro-F1 is that of all held-out images.
+
+    uv run python benchmarks/classification.py [--data FOLDER] [--seeds 3] [--folds 5]
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from flows.config import DataConfig, MaskConfig
+from tasks.bundle.preprocessing import standard_steps
+from tasks.dataset.entries import SPLITS
+from tasks.ground_truth.manifests import read_manifest
+from tasks.ingest.task import ingest_images
+from tasks.manifest.records import Manifest
+from tasks.manifest.task import build_manifest
+from tasks.stores.home import Home
+from tasks.train.backbone import FEATURE_WIDTHS, backbone_path
+from tasks.train.candidates import Search, fit_best
+from tasks.train.embed import embedding_cache
+from tasks.train.feature_cache import Features
+from tasks.train.heads.folds import stratified_folds
+from tasks.train.heads.model import HeadName, Indices, Probabilities
+from tasks.train.views import VIEWS, View
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PLAIN_SIZE, INPUT_SIZE = 224, 448
+Learner = Callable[[Features, Indices, Features], Probabilities]
+"""From training features, label indices and held-out features to the probabilities of the held-out images."""
+
+
+def main() -> None:
+    """Compute the features once, then run every algorithm on every seed's folds; print a Markdown table."""
+    cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cli.add_argument("--data", type=Path, default=SHARED / "data" / "mvtec_transistor")
+    cli.add_argument("--seeds", type=int, default=3)
+    cli.add_argument("--folds", type=int, default=5)
+    arguments = cli.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder), "", "")
+        data = DataConfig(source=str(arguments.data))
+        manifest = build_manifest(home, ingest_images(home, data), data, MaskConfig(), "classification")
+        plain, y = embed(home, manifest, PLAIN_SIZE, ())
+        ours, _ = embed(home, manifest, INPUT_SIZE, VIEWS)
+    print(f"\n{len(y)} images, {len(manifest.labels)} labels, {arguments.folds} folds")
+    print("| algorithm | macro-F1 by seed | mean | accuracy | seconds a fold |")
+    print("|---|---|---|---|---|")
+    folds = [stratified_folds(y, arguments.folds, seed) for seed in range(arguments.seeds)]
+    tell("plain recipe", plain[..., : FEATURE_WIDTHS["embedding"]], y, folds, learn_plainly)
+    for name, search, features in searches(ours):
+        tell(name, features, y, folds, partial(learn, search))
+
+
+def embed(home: Home, manifest: Manifest, size: int, views: tuple[View, ...]) -> tuple[Features, Indices]:
+    """Return the features of all images of all splits, and their label indices."""
+    entries = [entry for split in SPLITS for entry in read_manifest(manifest.manifest_path(split))]
+    start = time.perf_counter()
+    cache = embedding_cache(home.store, backbone_path(home.store, size), standard_steps(size), views)
+    features = cache.features(Path(manifest.roots["train"]), entries, lambda *_: None)
+    print(f"{size} pixels, {1 + len(views)} views: {time.perf_counter() - start:.0f} s with the export of the network")
+    return features, np.array([manifest.labels.index(entry.truth.stratum) for entry in entries], np.intp)
+
+
+def searches(features: Features) -> Iterator[tuple[str, Search, Features]]:
+    """Return what is measured, in the order of the table."""
+    yield "auto", Search.of(None, (), 0), features
+    yield "auto, without views", Search.of(None, (), 0), features[:, :1]
+    yield "logistic on the embedding", Search.of("logistic", ("embedding",), 0), features[:, :1]
+    heads: tuple[HeadName, ...] = ("logistic", "svm", "random_forest", "knn", "ensemble")
+    for head in heads:
+        yield f"{head} on stages", Search.of(head, ("stages",), 0), features[:, :1]
+
+
+def learn_plainly(features: Features, y: Indices, held_out: Features) -> Probabilities:
+    """As the yardstick does it."""
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000, class_weight="balanced"))
+    return np.asarray(head.fit(features[:, 0], y).predict_proba(held_out[:, 0]))
+
+
+def learn(search: Search, features: Features, y: Indices, held_out: Features) -> Probabilities:
+    """As a training does it, all choices included."""
+    return fit_best(search, features, y).probabilities(held_out)
+
+
+def tell(
+    name: str, features: Features, y: Indices, folds: list[list[tuple[Indices, Indices]]], learner: Learner
+) -> None:
+    """Run one algorithm on all folds of all seeds, and print its row."""
+    start, scores, right = time.perf_counter(), [], []
+    for splits in folds:
+        given = np.zeros(len(y), np.intp)
+        for train, held_out in splits:
+            given[held_out] = learner(features[train], y[train], features[held_out]).argmax(axis=1)
+        scores.append(f1_score(y, given, average="macro"))
+        right.append(float((given == y).mean()))
+    seconds = (time.perf_counter() - start) / sum(map(len, folds))
+    by_seed = ", ".join(f"{score:.3f}" for score in scores)
+    print(f"| {name} | {by_seed} | {np.mean(scores):.3f} | {np.mean(right):.3f} | {seconds:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
