@@ -18,7 +18,11 @@ STAGES = {
     "evaluate model",
     "register version",
     "test inference",
-    "stage version",
+    "judge version",
+    "plan staging",
+    "compare versions",
+    "move version",
+    "note staging",
     "write report",
 }
 
