@@ -125,6 +125,16 @@ def test_shows_every_section_with_its_figures(tmp_path: Path) -> None:
     assert len([svg for svg in page.all("svg") if svg.get("class") == "plot"]) == 5
 
 
+def test_tells_what_was_tried_and_what_was_kept(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+    page = Page(render_report(replace(inputs, trials={"svm on stages": 0.25, "knn on stages": 0.125, "other": 0.125})))
+    tried = page.text.partition("What was tried")[2]
+    words = tried[tried.index("svm on stages") :].split()
+    assert " ".join(words[:11]) == "svm on stages 0.250 knn on stages 0.125 kept other 0.125"
+    for nothing_to_choose in ({}, {"svm on stages": 0.25}):
+        assert "What was tried" not in Page(render_report(replace(inputs, trials=nothing_to_choose))).text
+
+
 def test_shows_how_a_network_learned(tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path)
     assert not [attrs for _, attrs in Page(render_report(inputs)).elements if attrs.get("id") == "training"]
