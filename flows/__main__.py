@@ -155,7 +155,8 @@ def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flo
     if not command.is_flow:
         return imported(command.entrypoint)(config)
     _prepare_environment()
-    return imported(command.entrypoint)(**{group: getattr(config, group) for group in type(config).model_fields})
+    groups = [name for name in type(config).model_fields if name != "as_json"]
+    return imported(command.entrypoint)(**{group: getattr(config, group) for group in groups})
 
 
 def _prepare_environment() -> None:

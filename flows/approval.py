@@ -75,6 +75,7 @@ def decided(
             who=POLICY,
             why=f"{why_person}; to approve it: keeneye promote {planned.model_name} --to {planned.environment} "
             f"--version {planned.to_version} --approved-by WHO --reason WHY",
+            waits_for_person=True,
         )
     return _asked(planned, evidence, policy.approval_minutes)
 

@@ -57,6 +57,22 @@ COMMANDS = {
 exit codes:
   0 staged or registered   1 the data or the gate said no   2 the request was wrong   3 try again later""",
     ),
+    "compare": Command(
+        "flows.compare_config:CompareConfig",
+        "flows.compare:compare",
+        ("data.source", "data.test_source"),
+        "Measure many classifiers on the same folds in a given time, and say which to prefer.",
+        """examples:
+  keeneye compare --data.source photos --budget 10m
+  keeneye compare --candidates plain,svm:stages,logistic:embedding+stages,finetune --folds 3
+  keeneye compare --data.source photos --ship           trains the recommended one through its gate
+
+A comparison that was stopped goes on with the folds it has. Beside its page lies winner.yaml: `keeneye train --config`.
+
+exit codes:
+  0 compared   1 the data, or a shipped model's gate, said no   2 the request was wrong   3 try again later""",
+        is_table=True,
+    ),
     "ground-truth": Command(
         "flows.config:GroundTruthConfig",
         "flows.ground_truth:ground_truth",
@@ -152,6 +168,38 @@ SIGTERM and Ctrl-C finish what is being answered.
 
 exit codes:
   0 stopped   2 the request was wrong   3 port, registry or database do not answer; try again later""",
+        is_flow=False,
+    ),
+    "up": Command(
+        "flows.up_config:UpConfig",
+        "deployments.site.up:up",
+        (),
+        "Start the servers of a site on this machine: PostgreSQL, object store, Prefect, MLflow, worker, endpoint.",
+        """examples:
+  keeneye up                                            all of them; needs `uv sync --extra site`
+  keeneye up --only postgresql,object-store,mlflow      some of them
+  keeneye up --ports.prefect 4300 --data /srv/keeneye
+
+Listens on this machine only, unless --listen says otherwise. Secrets are made once, in a file of the data folder that
+only you can read; KEENEYE_SITE_ and a secret's name in the environment goes before it. SIGTERM, Ctrl-C and the end of
+the terminal end everything in order.
+
+exit codes:
+  0 stopped   2 the request was wrong, or a program is missing   3 a port is taken, or a service does not start""",
+        is_flow=False,
+    ),
+    "provision": Command(
+        "flows.provision_config:ProvisionConfig",
+        "flows.provision:provision",
+        (),
+        "Make a site ready: bucket, experiments, models, users, work pool, limits, deployments; twice changes nothing.",
+        """examples:
+  . .keeneye/site/environment                           the addresses and secrets of `keeneye up`
+  keeneye provision --plan                              only says what would be done
+  keeneye provision --models transistors-classification --datasets transistors --trainings 2
+
+exit codes:
+  0 done, or planned   2 the request was wrong, or a server refuses   3 a server does not answer; try again later""",
         is_flow=False,
     ),
     "watch": Command(

@@ -12,8 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from flows.group_config import Group
 from tasks.errors import RequestError
-
-EnvironmentName = Literal["staging", "production"]
+from tasks.tracking.environment_names import EnvironmentName
 
 FOLDER_VARIABLE = "KEENEYE_ENVIRONMENTS"
 SHIPPED = Path(__file__).resolve().parents[1] / "deployments"

@@ -5,6 +5,7 @@ from prefect.runtime import flow_run
 from flows.approval import decided
 from flows.environment_config import EnvironmentConfig
 from flows.promote_result import MoveResult, collect
+from flows.provision_config import promotion_limit
 from tasks.bundle_export.records import ExportSource
 from tasks.bundle_export.task import find_version
 from tasks.errors import EnvironmentFailed, KeeneyeError
@@ -46,7 +47,9 @@ def compare_and_move(
     compared = compare_versions(home, champion, version, environment, obstacle)
     evidence = MoveEvidence(inference_test=tested.outcome, comparison=compared, gate=gate)
     approval = decided(planned, evidence, environment.policy, approved_by, reason)
-    moved = move_version(home, planned, version, evidence, approval, environment)
+    # A provisioned server lets no other promotion of the model run meanwhile; a rollback waits for nobody.
+    move = move_version.with_options(tags={promotion_limit(planned.model_name)})
+    moved = move(home, planned, version, evidence, approval, environment)
 
     stages = {"plan": planned, "version": version, "inference_test": tested, "compare": compared, "move": moved}
     return collect(str(flow_run.id or ""), planned, evidence, approval, moved, stages)

@@ -1,4 +1,4 @@
-"""Options of the networks that learn: a detector, and a classifier that is a network as a whole."""
+"""Options of detectors, of classifiers that are a network as a whole, and of anomaly models."""
 
 from typing import Literal
 
@@ -140,4 +140,24 @@ class NetworkConfig(Group):
         le=0.5,
         description="Share of every target that is spread evenly over the labels.",
         json_schema_extra={"position": 11},
+    )
+
+
+class AnomalyConfig(Group):
+    """How an anomaly model remembers normal images; other models have none of these."""
+
+    memory_patches: int = Field(
+        default=2000,
+        ge=10,
+        le=20_000,
+        description="Patches of normal images that are remembered; more take longer to search.",
+        json_schema_extra={"position": 1},
+    )
+    false_alarm_rate: float = Field(
+        default=0.02,
+        gt=0.0,
+        le=0.5,
+        description="Share of normal images that may be called abnormal; it sets the threshold where the validation "
+        "images hold fewer than 5 anomalies.",
+        json_schema_extra={"position": 2},
     )

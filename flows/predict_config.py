@@ -62,9 +62,11 @@ class PredictConfig(Group):
         default="demo://transistors?images=40&seed=8",
         min_length=1,
         description="Folder of images (labelled or not, however deep), a zip or tar archive of one, or a Ground Truth "
-        "manifest; or the built-in demo set.",
+        "manifest, here or as s3://BUCKET/FOLDER; or the built-in demo set.",
     )
-    output: str = Field(default="", description="Folder to write to; empty takes one in Keeneye's home.")
+    output: str = Field(
+        default="", description="Folder to write to, here or as s3://BUCKET/FOLDER; empty takes one in Keeneye's home."
+    )
     min_confidence: Percent | None = Field(
         default=None,
         description="Tell every label or box at or above this confidence (0 to 100); empty tells those that reach "

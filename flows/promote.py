@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.approval import require_approver
-from flows.environment_config import EnvironmentName, environment_config
+from flows.environment_config import environment_config
 from flows.moving import compare_and_move
 from flows.promote_config import ModelName, PromoteConfig
 from flows.promote_result import MoveResult, finished
@@ -11,6 +11,7 @@ from tasks.bundle_export.task import find_version
 from tasks.inference_test.task import check_version
 from tasks.promote.task import plan_promotion_of
 from tasks.stores.home import Home
+from tasks.tracking.environment_names import EnvironmentName
 
 
 @flow(name="promote", persist_result=False)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from flows.environment_config import EnvironmentName
 from flows.group_config import Group
+from tasks.tracking.environment_names import EnvironmentName
 
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
 StepCount = Annotated[int, Field(ge=1, le=1000)]

@@ -45,12 +45,6 @@ class MoveResult(BaseModel, frozen=True):
     prefect_flow_run_id: str
     seconds: dict[str, float]
 
-    @property
-    def waits_for_person(self) -> bool:
-        """Whether only an approval is missing."""
-        evidence = MoveEvidence(inference_test=self.inference_test, comparison=self.comparison)
-        return not self.approval.approved and not evidence.reasons
-
 
 def finished(result: MoveResult) -> MoveResult:
     """Let the Prefect UI show the status as the run's state; a caller of the flow still gets the result itself."""

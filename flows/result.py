@@ -10,7 +10,7 @@ from tasks.dataset.findings import add_counts
 from tasks.evaluate.records import Evaluation
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.ingest.records import IngestedImages
-from tasks.manifest.records import Manifest
+from tasks.manifest.records import LabelsPerImage, Manifest
 from tasks.metrics.task_metrics import TaskMetrics
 from tasks.promote.records import VersionComparison
 from tasks.register.records import RegisteredVersion
@@ -21,13 +21,15 @@ from tasks.stores.content import StageRecord
 class Counts(BaseModel, frozen=True):
     """How much of what: `images` and `boxes` by split and label, `findings` by code.
 
-    `negatives` are images known to have no box, by split; boxes and negatives are a detector's.
+    `negatives` are images known to have no box, or no label, by split; boxes are a detector's. `labels_per_image` is
+    `one`, or `any` where a classifier's images may have several labels, or none.
     """
 
     images: dict[str, dict[str, int]]
     boxes: dict[str, dict[str, int]]
     negatives: dict[str, int]
     findings: dict[str, int]
+    labels_per_image: LabelsPerImage = "one"
 
 
 class Gate(BaseModel, frozen=True):
@@ -50,7 +52,8 @@ class TrainResult(BaseModel, frozen=True):
 
     Attributes:
         status: `staged` (passed and given the alias), `registered` (passed), or `rejected`.
-        reasons: why it was rejected, or waits for a person who approves it for staging; a sentence each.
+        reasons: why it was rejected, or does not stand in staging yet: it waits for a person who approves it, or
+            another move was faster; a sentence each.
         replaced: number of the version that it replaced in staging, or was to; empty when none stood there.
         comparison: of the two on the same images; None when staging was not wanted or not reached.
         seconds: wall time by stage, of this run.
@@ -116,6 +119,7 @@ def collect(
                 boxes=dict(manifest.boxes),
                 negatives=dict(manifest.negatives),
                 findings=add_counts(images.findings, manifest.findings),
+                labels_per_image=manifest.labels_per_image,
             ),
             "metrics": evaluation.metrics,
             "gate": Gate.model_validate(evaluation.gate.model_dump()),

@@ -1,18 +1,23 @@
-"""Back to a version that stood in an environment before: tested again, moved, tested through the endpoint."""
+"""Back to a version that stood in an environment before: opened again, moved, tested through the endpoint.
+
+The way out of an emergency: only what the version's own bundle shows can refuse it. That the machine is slow just now,
+or that images and evaluation have gone since, is told in the record and the ledger.
+"""
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.approval import require_name
-from flows.environment_config import EnvironmentName, environment_config
+from flows.environment_config import environment_config
 from flows.promote_config import ModelName, RollbackConfig, StepCount
 from flows.promote_result import MoveResult, collect, finished
-from tasks.bundle_export.task import find_version
-from tasks.inference_test.task import check_version
+from tasks.bundle_export.task import find_version_again
+from tasks.inference_test.task import check_version_again
 from tasks.promote.moves import Approval
 from tasks.promote.records import MoveEvidence
 from tasks.promote.task import move_version, plan_rollback_of
 from tasks.stores.home import Home
+from tasks.tracking.environment_names import EnvironmentName
 from tasks.tracking.registry import POLICY
 
 
@@ -39,8 +44,8 @@ def rollback(
     home = Home.from_environment()
 
     planned = plan_rollback_of(home, config.model, place, config.steps)
-    target = find_version(home, planned.to_uri)
-    tested = check_version(home, target, place)
+    target = find_version_again(home, planned.to_uri)
+    tested = check_version_again(home, target, place)
     evidence = MoveEvidence(inference_test=tested.outcome)
     approval = Approval(approved=True, who=config.approved_by.strip() or POLICY, why=config.reason)
     moved = move_version(home, planned, target, evidence, approval, place)

@@ -1,11 +1,12 @@
 """The request of `keeneye serve`. Imports nothing of Keeneye but other requests, so that `--help` is fast."""
 
-import ipaddress
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from flows.environment_config import EnvironmentName, ServeLimits, environment_config
+from flows.environment_config import ServeLimits, environment_config
+from flows.host_config import is_loopback
+from tasks.tracking.environment_names import ENVIRONMENTS, EnvironmentName
 
 
 class ServeConfig(ServeLimits):
@@ -37,17 +38,12 @@ class ServeConfig(ServeLimits):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the address."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @model_validator(mode="before")
     @classmethod
     def _take_from_the_environment(cls, given: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
-        if not isinstance(given, dict) or given.get("environment") not in get_args(EnvironmentName):
+        if not isinstance(given, dict) or given.get("environment") not in ENVIRONMENTS:
             return given
         return environment_config(given["environment"]).serve.model_dump() | given
 

@@ -4,7 +4,7 @@ from flows.environment_config import EnvironmentConfig
 from flows.moving import compare_and_move
 from flows.promote_result import MoveResult
 from tasks.bundle_export.records import ExportSource
-from tasks.errors import EnvironmentFailed, KeeneyeError
+from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
 from tasks.evaluate.records import Evaluation
 from tasks.inference_test.records import InferenceTest
 from tasks.manifest.records import Manifest
@@ -13,6 +13,7 @@ from tasks.promote.task import plan_staging_of
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import judge_version, note_staging
 from tasks.stores.home import Home
+from tasks.tracking.ledger import LedgerConflict
 from tasks.train.records import TrainedModel
 
 
@@ -28,6 +29,7 @@ def stage_version(
     """Judge a version by its gate and its inference test, and promote it to staging; None wants no staging.
 
     Raises:
+        RequestError: when the endpoint of staging does not take the key, or half of one is set.
         EnvironmentFailed: when registry, ledger or an endpoint that must answer do not.
     """
     judged = judge_version(home, version, measured, trial)
@@ -40,9 +42,11 @@ def stage_version(
         source = _source(judged, manifest, model, measured)
         result = compare_and_move(home, staging, planned.move, source, trial, gate=measured.gate)
         outcome = _outcome(result)
-    except EnvironmentFailed:
+    except (EnvironmentFailed, RequestError):
         raise
-    except KeeneyeError as error:  # what was learned is kept and told; another promotion was faster, for one
+    except LedgerConflict as lost:  # another promotion was faster, which says nothing against this version
+        outcome = StagingOutcome(stands=False, reasons=(lost.message,))
+    except KeeneyeError as error:  # what was learned is kept and told
         outcome = StagingOutcome(stands=False, refused=True, reasons=(error.message,))
     return note_staging(home, judged, outcome)
 
@@ -50,7 +54,7 @@ def stage_version(
 def _outcome(result: MoveResult) -> StagingOutcome:
     return StagingOutcome(
         stands=result.status == "moved",
-        refused=result.status == "rejected" and not result.waits_for_person,
+        refused=result.status == "rejected" and not result.approval.waits_for_person,
         reasons=result.reasons,
         replaced=result.from_version,
         comparison=result.comparison,

@@ -1,6 +1,6 @@
 """What stands where: the ledger and the registry told as a table, or as one JSON line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -10,12 +10,16 @@ from flows.promote_config import StatusConfig
 from tasks.errors import RequestError
 from tasks.promote.moves import standing_versions
 from tasks.stores.home import Home
+from tasks.tracking.environment_names import ENVIRONMENTS
 from tasks.tracking.ledger import EntryKind, Ledger, LedgerEntry, open_move, standing
 from tasks.tracking.registry import Registry, VersionInfo
 
-ENVIRONMENTS = ("staging", "production")
 HEADLINES = ("test.macro_f1", "test.map_50", "test.image_auroc")
 HISTORY_SHOWN = 10
+HISTORY_TOLD = 100
+"""Moves of one model; the ledger keeps them all."""
+
+FiguresOf = Callable[[VersionInfo], Mapping[str, float]]
 
 
 class Place(BaseModel, frozen=True):
@@ -50,7 +54,7 @@ class PastMove(BaseModel, frozen=True):
 
 
 class ModelStatus(BaseModel, frozen=True):
-    """One registered model: what stands where, and how it came there, the newest first."""
+    """One registered model: what stands where, and how it came there: the last moves, the newest first."""
 
     model: str
     versions: int
@@ -78,33 +82,53 @@ def status(config: StatusConfig) -> StatusResult:
         EnvironmentFailed: when registry or ledger do not answer.
     """
     home = Home.from_environment()
-    told = tell(Registry(home), Ledger(home.database_uri), lambda name: config.model in ("", name))
+    registry = Registry(home)
+    told = tell(registry, Ledger(home.database_uri), registry.metrics, lambda name: config.model in ("", name))
     if config.model and not told.models:
         raise RequestError(f"the registry has no model {config.model}; `keeneye status` lists all")
     return told
 
 
 def tell(
-    registry: Registry, ledger: Ledger, is_wanted: Callable[[str], bool], environments: Sequence[str] = ENVIRONMENTS
+    registry: Registry,
+    ledger: Ledger,
+    figures_of: FiguresOf,
+    is_wanted: Callable[[str], bool],
+    environments: Sequence[str] = ENVIRONMENTS,
 ) -> StatusResult:
     """Tell of the models whose names are wanted what stands in some environments, and how it came there.
+
+    Args:
+        registry: what is registered.
+        ledger: what was moved.
+        figures_of: the figures of a version's run.
+        is_wanted: says of a model's name whether to tell of it.
+        environments: those to tell of.
 
     Raises:
         EnvironmentFailed: when registry or ledger do not answer.
     """
     names = [one.name for one in registry.models() if is_wanted(one.name)]
-    of_model = {name: [one for one in ledger.entries(name) if one.environment in environments] for name in names}
-    return StatusResult(models=tuple(_model_status(registry, *one, environments) for one in of_model.items()))
+    # A move has two entries, and one that is under way the first of them.
+    of_model = {name: ledger.recent(name, environments, 2 * HISTORY_TOLD) for name in names}
+    models = (
+        _model_status(name, registry.versions(name), entries, environments, figures_of)
+        for name, entries in of_model.items()
+    )
+    return StatusResult(models=tuple(models))
 
 
 def _model_status(
-    registry: Registry, name: str, entries: list[LedgerEntry], environments: Sequence[str]
+    name: str,
+    versions: list[VersionInfo],
+    entries: list[LedgerEntry],
+    environments: Sequence[str],
+    figures_of: FiguresOf,
 ) -> ModelStatus:
-    versions = registry.versions(name)
     stands = standing_versions(versions, entries)
     known = {info.version: info for info in versions}
     places = (
-        _place(registry, environment, known.get(stands[environment]), stands[environment], standing(entries))
+        _place(environment, known.get(stands[environment]), stands[environment], standing(entries), figures_of)
         for environment in environments
         if environment in stands
     )
@@ -112,10 +136,10 @@ def _model_status(
 
 
 def _place(
-    registry: Registry, environment: str, info: VersionInfo | None, number: str, entries: dict[str, LedgerEntry]
+    environment: str, info: VersionInfo | None, number: str, entries: dict[str, LedgerEntry], figures_of: FiguresOf
 ) -> Place:
     entry = entries.get(environment)
-    figures = registry.metrics(info) if info else {}
+    figures = figures_of(info) if info else {}
     metrics = {name.removeprefix("test."): round(figures[name], 3) for name in HEADLINES if name in figures}
     if entry is None:
         return Place(environment=environment, version=number, metrics=metrics)
@@ -126,7 +150,7 @@ def _place(
 
 def _moves(entries: list[LedgerEntry]) -> list[PastMove]:
     unfinished = open_move(entries)
-    told = [one for one in reversed(entries) if one.kind is not EntryKind.BEGUN or one == unfinished]
+    told = [one for one in reversed(entries) if one.kind is not EntryKind.BEGUN or one == unfinished][:HISTORY_TOLD]
     return [
         PastMove(
             environment=one.environment,

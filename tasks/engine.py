@@ -52,10 +52,15 @@ for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_OneSentence())
 
 
-def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+def stage(name: str, run_name: str | None = None, *, limit: str = "") -> Callable[[Callable[P, R]], Task[P, R]]:
     """Decorate a stage's shell: a Prefect task whose record tells how long it took.
 
     Prefect's own caching is off, for the content store resumes.
+
+    Args:
+        name: of the task.
+        run_name: of each run, with the shell's parameters in braces; None leaves it to Prefect.
+        limit: tag of which the server may let only so many tasks run at once.
     """
 
     def decorate(shell: Callable[P, R]) -> Task[P, R]:
@@ -65,7 +70,8 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
             record = shell(*args, **kwargs)
             return record.model_copy(update={"seconds": round(time.perf_counter() - start, 3)})
 
-        return task(name=name, cache_policy=NO_CACHE, persist_result=False)(timed)
+        tags = {limit} - {""}
+        return task(name=name, task_run_name=run_name, tags=tags, cache_policy=NO_CACHE, persist_result=False)(timed)
 
     return decorate
 

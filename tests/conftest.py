@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import (
@@ -23,10 +24,15 @@ from prefect.settings import (
 
 from tasks.stores.home import DATABASE_VARIABLE, Home
 from tasks.train.backbone import backbone_path
+from tests.object_store import running_object_store, set_environment
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each core has a worker already. Read by OpenMP when torch is loaded, here and in processes that tests start.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same commit has the same verdict each time; `HYPOTHESIS_PROFILE=default` looks for examples not yet seen.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 ROOT = Path(__file__).resolve().parents[1]
 TRANSISTORS = ROOT.parent / "shared" / "data" / "mvtec_transistor"
@@ -121,6 +127,20 @@ def exported_home(tmp_path_factory):
     home = Home(tmp_path_factory.mktemp("exported") / "home", "", "")
     backbone_path(home.store, INPUT_SIZE)
     return home
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory):
+    """A real object store of this session."""
+    with running_object_store(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def in_object_store(object_store, monkeypatch):
+    """The session's object store, which this process's environment names."""
+    set_environment(monkeypatch, object_store.environment)
+    return object_store
 
 
 @dataclass(frozen=True)

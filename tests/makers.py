@@ -104,6 +104,18 @@ def paint_with_boxes(boxes: Sequence[tuple[int, int, int, int]], side: int = 64,
     return pixels
 
 
+def paint_marks(shapes: Sequence[str], side: int = 48, seed: Sequence[int] = (0,)) -> Pixels:
+    """Paint any number of SHAPES over noise, each in a colour of its own and a random place, side x side x 3 RGB."""
+    rng = np.random.default_rng(list(seed))
+    pixels = rng.normal(70.0, 12.0, (side, side, 3))
+    for shape in shapes:
+        place = SHAPES.index(shape)
+        mask = _draw(shape, side, rng.uniform(0.25, 0.75, 2) * side, float(rng.uniform(0.16, 0.22) * side))
+        colour = np.array([220.0 if place >> channel & 1 else 30.0 for channel in range(3)])
+        pixels = np.where(mask[:, :, None] > 0, colour, pixels)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
 def png_bytes(array: NDArray[Any], **options: Any) -> bytes:
     """Encode an array that Pillow understands (H x W, H x W x 2, 3 or 4 of uint8; H x W of uint16)."""
     return image_bytes(Image.fromarray(array), "PNG", **options)

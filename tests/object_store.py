@@ -49,9 +49,31 @@ class ObjectStore:
             config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}),
         )
 
+    def put_folder(self, folder, prefix):
+        """Keep all files of a folder."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def keys(self, prefix):
+        """Keys below a prefix, without it."""
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{prefix}/").get("Contents", ())
+        return [one["Key"].removeprefix(f"{prefix}/") for one in found]
+
     def put(self, key, content):
         """Keep an object; returns the id of its version."""
         return self.client.put_object(Bucket=self.bucket, Key=key, Body=content)["VersionId"]
+
+
+def set_environment(monkeypatch, values):
+    """Set what a process finds in its environment, and nothing that this machine's user has configured."""
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
 
 
 def free_ports(count):

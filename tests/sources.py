@@ -1,7 +1,7 @@
 """Sources as the tests of ingest use them: listed, and written in each format of annotations.
 
-All writers take the boxes (left, top, width, height in pixels) of one label by image reference, of images that
-`paint_boxed` has painted or will paint, `SIDE` pixels on each side.
+Writers of boxes take those (left, top, width, height in pixels) of one label by image reference, of images that
+`paint_boxed` has painted or will paint, `SIDE` pixels on each side; writers of labels those that `paint_marked` paints.
 """
 
 import csv
@@ -9,17 +9,23 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from tasks.annotations.references import RewriteRule
 from tasks.ingest.annotation_files import ReadingRules
 from tasks.ingest.layouts import Listing
 from tasks.ingest.listing import list_source as list_opened
 from tasks.ingest.sources import OpenedSource
-from tests.makers import paint_with_boxes, save
+from tests.makers import paint_marks, paint_with_boxes, save
 
 OPEN = ReadingRules(mode="open")
 SIDE = 64
 LABEL = "part"
 
+MARKS = ("cross", "ring", "round")
+"""Labels of images that carry any number of them, and the shapes that show it."""
+
+LabelSets = Mapping[str, tuple[str, ...]]
 Box = tuple[int, int, int, int]
 Boxes = Mapping[str, Sequence[Box]]
 
@@ -144,4 +150,49 @@ def write_table(path: Path, boxes: Boxes) -> Path:
         writer.writerow(["image", "label", "left", "top", "width", "height"])
         writer.writerows((ref, LABEL, *box) for ref, placed in boxes.items() for box in placed)
         writer.writerows((ref, "", "", "", "", "") for ref, placed in boxes.items() if not placed)
+    return path
+
+
+def some_label_sets(count: int, seed: int = 0) -> dict[str, tuple[str, ...]]:
+    """Return labels of images by reference: each of MARKS by chance, frequent and rarer ones; some images have none."""
+    carried = np.random.default_rng(seed).random((count, len(MARKS))) < (0.5, 0.45, 0.35)
+    return {
+        f"images/{number:03}.png": tuple(label for label, is_there in zip(MARKS, row, strict=True) if is_there)
+        for number, row in enumerate(carried)
+    }
+
+
+def paint_marked(root: Path, label_sets: LabelSets, seed: int = 0) -> Path:
+    """Paint the images with the shapes of their labels, no two alike."""
+    for number, (ref, labels) in enumerate(label_sets.items()):
+        save(root / ref, paint_marks(labels, SIDE, (seed, number)))
+    return root
+
+
+def label_list_line(ref: str, labels: Sequence[str]) -> dict[str, object]:
+    """Return a line of Ground Truth's multi-label image classification."""
+    ids = {label: MARKS.index(label) for label in labels}
+    metadata = {
+        "class-map": {str(place): label for label, place in ids.items()},
+        "confidence-map": {str(place): 0.9 for place in ids.values()},
+        "type": "groundtruth/image-classification-multilabel",
+        "human-annotated": "yes",
+        "creation-date": "2024-05-06T07:08:09",
+        "job-name": "labeling-job/marks",
+    }
+    return {"source-ref": ref, "marks": list(ids.values()), "marks-metadata": metadata}
+
+
+def write_label_lists(path: Path, label_sets: LabelSets) -> Path:
+    """Write a manifest of Ground Truth's multi-label image classification."""
+    return write_lines(path, *(label_list_line(ref, labels) for ref, labels in label_sets.items()))
+
+
+def write_label_table(path: Path, label_sets: LabelSets) -> Path:
+    """Write a CSV table with a row for each label of an image, and one without a label for an image that has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "label"])
+        writer.writerows((ref, label) for ref, labels in label_sets.items() for label in labels or ("",))
     return path

@@ -12,12 +12,13 @@ from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, RegisteredMod
 
 MAX_KNOWN_RUNS = 2000
 NOT_STARTED = "NOT_STARTED"
-_FIGURE_OF_TASK = {
-    "detection": "test.map_50",
-    "classification": "test.accuracy",
-    "anomaly": "test.image_auroc",
+_TASK_OF_FIGURE = {
+    "test.map_50": "detection",
+    "test.accuracy": "classification",
+    "test.exact_match": "classification",  # of any number of labels
+    "test.image_auroc": "anomaly",
 }
-"""The figure that only this task's models have, by which the listing tells the task without opening a bundle."""
+"""Figures that only one task's models have, by which the listing tells the task without opening a bundle."""
 
 Document = dict[str, Any]
 
@@ -50,6 +51,25 @@ class Catalogue:
                 return self._model(model)
         raise UnknownModel(f"there is no model {name[:100]!r}; GET /v1/models lists all")
 
+    def metrics(self, info: VersionInfo) -> dict[str, float]:
+        """Return the test figures of a version's run, which was done before it was registered: asked for once.
+
+        Raises:
+            EnvironmentFailed: when the registry does not answer.
+        """
+        with self._lock:
+            known = self._metrics.get(info.run_id)
+        if known is not None:
+            return known
+        figures = self._registry.metrics(info)
+        known = {name: value for name, value in figures.items() if name.startswith("test.")}
+        with self._lock:
+            if len(self._metrics) >= MAX_KNOWN_RUNS:
+                # Any of them: a listing goes through all, and the least recently used is what it asks for next.
+                del self._metrics[random.choice(tuple(self._metrics))]  # noqa: S311 - no secret
+            self._metrics[info.run_id] = known
+        return known
+
     def _model(self, model: RegisteredModel) -> Document:
         states = self._states.all(model.name)
         infos = [info for info in self._registry.versions(model.name) if BUNDLE_DIGEST_TAG in info.tags]
@@ -66,10 +86,10 @@ class Catalogue:
         }
 
     def _version(self, info: VersionInfo, states: dict[str, VersionState]) -> Document:
-        metrics = self._metrics_of(info)
+        metrics = self.metrics(info)
         return {
             "version": info.version,
-            "task": next((task for task, figure in _FIGURE_OF_TASK.items() if figure in metrics), None),
+            "task": next((task for figure, task in _TASK_OF_FIGURE.items() if figure in metrics), None),
             "status": info.tags.get(STATUS_TAG, ""),
             "state": _state(info.version, states, info.created_ms),
             "aliases": list(info.aliases),
@@ -77,21 +97,6 @@ class Catalogue:
             "bundle_digest": info.tags[BUNDLE_DIGEST_TAG],
             "metrics": metrics,
         }
-
-    def _metrics_of(self, info: VersionInfo) -> dict[str, float]:
-        """Return the test figures of a version's run, which was done before it was registered: asked for once."""
-        with self._lock:
-            known = self._metrics.get(info.run_id)
-        if known is not None:
-            return known
-        figures = self._registry.metrics(info)
-        known = {name: value for name, value in figures.items() if name.startswith("test.")}
-        with self._lock:
-            if len(self._metrics) >= MAX_KNOWN_RUNS:
-                # Any of them: a listing goes through all, and the least recently used is what it asks for next.
-                del self._metrics[random.choice(tuple(self._metrics))]  # noqa: S311 - no secret
-            self._metrics[info.run_id] = known
-        return known
 
 
 def _state(qualifier: str, states: dict[str, VersionState], made_ms: int) -> str:

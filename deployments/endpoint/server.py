@@ -25,13 +25,14 @@ from deployments.endpoint.metrics import Metrics
 from deployments.endpoint.parts import Parts
 from deployments.endpoint.readiness import Readiness
 from flows.serve_config import ServeConfig
-from flows.status import ENVIRONMENTS, tell
+from flows.status import tell
 from tasks.errors import EnvironmentFailed, RequestError
 from tasks.serving.projects import Projects
 from tasks.serving.service import PredictionService, ServiceLimits
 from tasks.serving.states import VersionStates
 from tasks.stores.home import Home
 from tasks.stores.s3 import read_object
+from tasks.tracking.environment_names import ENVIRONMENTS
 from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import RegisteredModel, Registry
 
@@ -101,10 +102,11 @@ def make_parts(
     bodies = BodyReader(int(config.max_body_megabytes * MEGABYTE))
     environments = (config.environment,) if config.environment else ENVIRONMENTS
     projects = partial(EnvironmentProjects, config.environment) if config.environment else Projects
+    catalogue = Catalogue(registry, states)
     return Parts(
         service=service,
         projects=projects(registry, states, service, region=config.region, account=config.account),
-        catalogue=Catalogue(registry, states),
+        catalogue=catalogue,
         bodies=bodies,
         metrics=Metrics(service.stats, lambda: bodies.held_bytes),
         readiness=Readiness(registry.models),
@@ -112,7 +114,7 @@ def make_parts(
         region=config.region,
         max_image_bytes=max_image_bytes,
         read_object=read_object,
-        status=partial(tell, registry, ledger, environments=environments),
+        status=partial(tell, registry, ledger, catalogue.metrics, environments=environments),
         environment=config.environment,
     )
 

@@ -18,6 +18,8 @@ SPLIT_BY_NAME: dict[str, Split] = {
     "testing": "test",
 }
 """The words by which folders and files name splits, lower case."""
+ANNOTATION_SUFFIXES = (".manifest", ".jsonl", ".json", ".yaml", ".yml", ".csv")
+"""How the names of annotation files end that can be named as a source, lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class AnnotatedImage:
         job_name: the labelling job; empty when the source does not say.
         is_human: drawn or confirmed by a person.
         stated_ref: the reference as a manifest states it; empty when no manifest does.
+        is_negative: the source lists no label for it, rather than saying nothing of labels.
     """
 
     source_ref: str
@@ -78,6 +81,7 @@ class AnnotatedImage:
     job_name: str = ""
     is_human: bool = True
     stated_ref: str = ""
+    is_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

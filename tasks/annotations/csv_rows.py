@@ -1,20 +1,23 @@
 """What one row of a CSV table says, by the table's heading. Knows nothing of other rows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.annotations.annotated import MAX_LABEL_CHARACTERS, SPLIT_BY_NAME, StatedBox
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "image": ("image", "filename", "file", "path", "image_path", "source-ref", "source_ref"),
-    "label": ("label", "class", "class_name", "category"),
+    "label": ("label", "class", "class_name", "category", "labels", "classes", "tags"),
     "split": ("split", "set", "subset"),
     "group": ("group",),
     "confidence": ("confidence",),
     "mask": ("mask",),
 }
 """Headings by what they mean, lower case; of several in one table the first here counts."""
+LISTS = ("labels", "classes", "tags")
+"""Headings of a column whose cells may hold several labels, divided by `|` or `;`."""
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 BOX_FORMS = (("left", "top", "width", "height"), CORNERS, ("x", "y", "w", "h"))
 """Headings of a box: pixels, half-open, so that `xmax` is the right edge. Beside corners or with no box at all, `width`
@@ -34,6 +37,7 @@ class Columns:
         has_corners: the box is given by its corners.
         size: columns of the image's width and height; empty when the table has none.
         unread: headings of the other columns.
+        lists_labels: a cell may hold several labels.
     """
 
     count: int
@@ -42,6 +46,7 @@ class Columns:
     has_corners: bool
     size: tuple[int, ...]
     unread: tuple[str, ...]
+    lists_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,19 @@ def columns_of(heading: Sequence[str], group_column: str = "") -> Columns:
         has_corners=box == CORNERS,
         size=tuple(map(names.index, size)),
         unread=tuple(cell for cell in heading if cell and cell.lower() not in read),
+        lists_labels=found["label"] in LISTS,
     )
+
+
+def with_one_label_each(cells: Sequence[str], columns: Columns) -> Iterator[Sequence[str]]:
+    """Yield a row's cells once for each of the labels that its cell lists, once where it lists none."""
+    if not columns.lists_labels:
+        yield cells
+        return
+    place = columns.places["label"]
+    listed = [label.strip() for label in re.split(r"[|;]", cells[place])]
+    for label in [label for label in listed if label] or [""]:
+        yield [*cells[:place], label, *cells[place + 1 :]]
 
 
 def row_of(number: int, cells: Sequence[str], columns: Columns, resolve: Callable[[str], str]) -> Row:

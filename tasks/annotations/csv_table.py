@@ -1,7 +1,8 @@
 """Tables as CSV: a row for each label or box of an image, read and written.
 
 A row with a label and a box is that box, with a label alone a label of the image, and with neither, in a table of
-boxes, an image without objects. Columns are known by their heading, see `csv_rows`.
+boxes, an image without objects, in a table of labels one that no label fits. A column `labels` lists several in one
+row. Columns are known by their heading, see `csv_rows`.
 """
 
 import csv
@@ -13,7 +14,16 @@ from pathlib import Path
 
 from tasks.annotations.annotated import SPLIT_BY_NAME, AnnotatedImage, Reading
 from tasks.annotations.csv_lines import Record, read_heading, read_records
-from tasks.annotations.csv_rows import COLUMN_NAMES, Columns, Row, UnusableRow, UnusableTable, columns_of, row_of
+from tasks.annotations.csv_rows import (
+    COLUMN_NAMES,
+    Columns,
+    Row,
+    UnusableRow,
+    UnusableTable,
+    columns_of,
+    row_of,
+    with_one_label_each,
+)
 from tasks.annotations.losses import loss_findings
 from tasks.annotations.references import ReferenceResolver, RefusedReference
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
@@ -75,7 +85,7 @@ def read_csv(path: Path, resolver: ReferenceResolver, *, base: str, group_column
     images = []
     for image_ref, rows in gathered.rows.items():
         problems: list[str] = []
-        images.append(_image_of(image_ref, rows, bool(columns.box) and image_ref not in gathered.spoiled, problems))
+        images.append(_image_of(image_ref, rows, columns, image_ref not in gathered.spoiled, problems))
         gathered.findings += [_finding("ERROR_INVALID_ANNOTATION", table_ref, problem) for problem in problems]
     return Reading(tuple(images), (*gathered.findings, *_unread_findings(columns, table_ref)))
 
@@ -131,7 +141,7 @@ def _gather(records: Iterable[Record], columns: Columns, resolve: Callable[[str]
         try:
             _require_cells(record, columns)
             image_ref = resolve(record.cells[columns.places["image"]])
-            row = row_of(record.row, record.cells, columns, resolve)
+            rows = [row_of(record.row, cells, columns, resolve) for cells in with_one_label_each(record.cells, columns)]
         except (UnusableRow, RefusedReference) as error:
             gathered.spoiled.add(image_ref)
             place = f"row {record.row} of {table_ref}" if image_ref else f"row {record.row}"
@@ -139,7 +149,7 @@ def _gather(records: Iterable[Record], columns: Columns, resolve: Callable[[str]
             gathered.findings.append(_finding(error.code, image_ref or table_ref, sentence))
             _require_few(gathered.findings)
         else:
-            gathered.rows.setdefault(image_ref, []).append(row)
+            gathered.rows.setdefault(image_ref, []).extend(rows)
     return gathered
 
 
@@ -157,19 +167,22 @@ def _require_cells(record: Record, columns: Columns) -> None:
         raise UnusableRow(f"has {len(record.cells)} cells where the heading has {columns.count}; complete it")
 
 
-def _image_of(image_ref: str, rows: Sequence[Row], may_be_negative: bool, problems: list[str]) -> AnnotatedImage:
+def _image_of(
+    image_ref: str, rows: Sequence[Row], columns: Columns, is_whole: bool, problems: list[str]
+) -> AnnotatedImage:
     boxes = tuple(row.box for row in rows if row.box)
     confidences = _label_confidences(rows, problems)
     mask_ref = _agreed(rows, "mask", lambda row: row.mask_ref, problems)
     masked = [row for row in rows if mask_ref and row.mask_ref == mask_ref]
     silent = next((row for row in rows if not row.label), None)
+    may_be_negative = silent is not None and is_whole
     if silent and boxes:
         problems.append(f"row {silent.number} says that its image has no objects, and others give boxes, which count")
     mask_label = _agreed(masked, "mask's label", lambda row: row.label, problems)
     return AnnotatedImage(
         source_ref=image_ref,
         labels=tuple(confidences),
-        boxes=boxes or (() if may_be_negative and silent else None),
+        boxes=boxes or (() if may_be_negative and columns.box else None),
         given_split=SPLIT_BY_NAME.get(_agreed(rows, "split", lambda row: row.split, problems), ""),
         group=_agreed(rows, "group", lambda row: row.group, problems),
         mask_ref=mask_ref,
@@ -177,6 +190,7 @@ def _image_of(image_ref: str, rows: Sequence[Row], may_be_negative: bool, proble
         stated_width=rows[0].width,
         stated_height=rows[0].height,
         confidences=() if all(value == 1 for value in confidences.values()) else tuple(confidences.values()),
+        is_negative=may_be_negative and not (confidences or columns.box) and "label" in columns.places,
     )
 
 
@@ -215,12 +229,12 @@ def _written_rows(entry: ImageEntry) -> Iterator[tuple[str | int | float, ...]]:
     for label, confidence in zip(truth.labels, truth.confidences or [1.0] * len(truth.labels), strict=True):
         if label not in boxed or confidence != 1:
             yield (label, *_NO_BOX, confidence)
-    if truth.boxes == ():
+    if truth.boxes == () or entry.is_negative:
         yield ("", *_NO_BOX, "")
 
 
 def _losses_of(entry: ImageEntry, image: str) -> Iterator[str]:
-    if not entry.truth.labels and entry.truth.boxes is None:
+    if not entry.truth.labels and not entry.is_negative:
         yield "are left out, as nothing is known of them"
         return
     if entry.creation_date:

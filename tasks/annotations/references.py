@@ -108,8 +108,8 @@ class ReferenceResolver:
         if scheme.lower() != "file":
             raise RefusedReference(
                 "ERROR_INVALID_SOURCE_REF_FORMAT",
-                f"{reference[:SHOWN_CHARACTERS]} lies elsewhere; copy the images here and name a rule in data.rewrite, "
-                f"such as {_folder_of(reference)}=",
+                f"{reference[:SHOWN_CHARACTERS]} lies elsewhere; {_advice(scheme)}copy the images here and name a rule "
+                f"in data.rewrite, such as {_folder_of(reference)}=",
             )
         try:
             return unquote(urlsplit(reference).path)
@@ -141,6 +141,10 @@ def _backwards(path: str) -> str:
 def _outside(shown: str, root: Path) -> RefusedReference:
     message = f"{shown} leads out of {root}, where nothing is read; name the images' folder in data.image_root"
     return RefusedReference("ERROR_OUTSIDE_SOURCE", message)
+
+
+def _advice(scheme: str) -> str:
+    return "name its folder as data.image_root, or " if scheme.lower() == "s3" else ""
 
 
 def _folder_of(reference: str) -> str:

@@ -3,6 +3,7 @@
 All of them take and give height x width x 3, RGB, 8 bits, whatever the image's size; a crop alone changes the size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -110,6 +111,26 @@ class Grey(BaseModel, frozen=True, extra="forbid"):
 
 
 Adjustment = Annotated[Crop | Denoise | Clahe | Grey, Field(discriminator="name")]
+
+
+def adjustments(
+    crop: Mapping[str, float], denoise: Literal[0, 3, 5, 7], clahe: float, *, grey: bool
+) -> tuple[Adjustment, ...]:
+    """Return those steps of a wish that change an image, in their order.
+
+    Args:
+        crop: fields of `Crop`; none keep everything.
+        denoise: diameter of the median filter (pixels), or 0.
+        clahe: the contrast limit, or 0.
+        grey: whether colours go.
+    """
+    kept = Crop(**crop)
+    return (
+        *([kept] if kept != Crop() else []),
+        *([Denoise(diameter=denoise)] if denoise else []),
+        *([Clahe(clip_limit=clahe)] if clahe else []),
+        *([Grey()] if grey else []),
+    )
 
 
 def _whole_pixels(start: float, extent: float, pixels: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ others, "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022). Smoo
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,10 +13,13 @@ import numpy as np
 from tasks.bundle.adjustments import Region
 from tasks.bundle.format import AnomalyScoring
 from tasks.vision.boxes import DetectedBox
-from tasks.vision.heat_maps import Heat, enlarge
+from tasks.vision.heat_maps import Heat, HeatMap, enlarge
 
 PIXELS_PER_CELL = 8
 """Of the raster on which regions are outlined: their edges then lie between patches, not only upon them."""
+MAX_HEAT_DRIFT = 0.01
+"""How far the heat of one bundle may differ, at another time or in another process, as a share of it."""
+HALF_A_PIXEL = 0.5
 
 
 def smooth(distances: Heat, scoring: AnomalyScoring) -> Heat:
@@ -69,3 +73,38 @@ def find_regions(
         )
         for left, top, wide, high in (corners[region, :4].tolist() for region in hottest)
     )
+
+
+def are_its_regions(
+    boxes: Sequence[DetectedBox], heat_map: HeatMap, scoring: AnomalyScoring, width: int, height: int
+) -> bool:
+    """Return whether boxes lie around the hot regions of a heat map whose heat may be off by `MAX_HEAT_DRIFT`.
+
+    By a rounding a place at the limit is hot or not, so that a region is told or not, and two are one: no box can be
+    paired then. But each lies within a region of a lower limit, and each region of a higher limit within a box.
+
+    Args:
+        boxes: told of an image, in its pixels.
+        heat_map: of the same image.
+        scoring: of the model.
+        width: of the image (pixels).
+        height: of the image (pixels).
+    """
+    left, top, wide, high = heat_map.part
+    seen = Region(round(left * width), round(top * height), round(wide * width), round(high * height))
+    heat = heat_map.heat()
+
+    def regions(limit: float) -> tuple[DetectedBox, ...]:
+        asked = scoring.model_copy(update={"region_limit": limit, "max_boxes": heat.size * PIXELS_PER_CELL**2})
+        return find_regions(heat, asked, "", 0.0, seen, is_given=False)
+
+    lower, higher = (regions(scoring.region_limit * share) for share in (1 - MAX_HEAT_DRIFT, 1 + MAX_HEAT_DRIFT))
+    if len(boxes) > scoring.max_boxes or not all(any(_holds(region, box) for region in lower) for box in boxes):
+        return False
+    return len(boxes) == scoring.max_boxes or all(any(_holds(box, region) for box in boxes) for region in higher)
+
+
+def _holds(outer: DetectedBox, inner: DetectedBox) -> bool:
+    starts = (inner.left - outer.left, inner.top - outer.top)
+    ends = (outer.right - inner.right, outer.bottom - inner.bottom)
+    return min(*starts, *ends) >= -HALF_A_PIXEL

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from tasks.bundle.engineered import EngineeredFeatures, VocabularyFile
 from tasks.bundle.preprocessing import Letterbox, Resize, Steps
 from tasks.errors import BundleError
 
@@ -24,14 +25,14 @@ Task = Literal["classification", "detection", "anomaly"]
 Role = Literal["backbone", "head", "network", "detector", "memory"]
 
 _ROLES_BY_TASK: dict[Task, tuple[set[Role], ...]] = {
-    "classification": ({"backbone", "head"}, {"network"}),
+    "classification": ({"backbone", "head"}, {"network"}, {"head"}),
     "detection": ({"detector"},),
     "anomaly": ({"backbone", "memory"},),
 }
-_FRAMING_BY_TASK: dict[Task, type[Resize | Letterbox]] = {
-    "classification": Resize,
-    "detection": Letterbox,
-    "anomaly": Resize,
+_FRAMINGS_BY_TASK: dict[Task, tuple[type[Resize | Letterbox], ...]] = {
+    "classification": (Resize, Letterbox),
+    "detection": (Letterbox,),
+    "anomaly": (Resize,),
 }
 TASKS_WITH_BOXES: frozenset[Task] = frozenset({"detection", "anomaly"})
 _MIN_LABELS_BY_TASK: dict[Task, int] = {"classification": 2, "detection": 1, "anomaly": 1}
@@ -118,20 +119,24 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         task: what the model answers.
         labels: in the order of the network's outputs.
+        labels_per_image: `any` of a classifier that says of every label by itself whether an image carries it: several
+            may be given, or none. None of others; a classifier's confidences then sum to 1.
         thresholds: per label, 0 to 1: the lowest confidence at which the label is given.
         steps: the preprocessing, in order.
-        networks: by role; a classifier has a backbone and a head, or one network, a detector one network, an anomaly
-            model a backbone and the memory of normal patches.
+        networks: by role; a classifier has a backbone and a head, or a head alone that sees engineered features only,
+            or one network, a detector one network, an anomaly model a backbone and the memory of normal patches.
         dataset_digest: the dataset version it learned from.
         provenance: whatever else identifies its making (backbone, seed, settings, library versions).
         decoding: how a detector's outputs become boxes; None for others.
         weights: what a training can go on from, or None.
         scoring: how an anomaly model's distances become answers; None for others.
+        features: the engineered features that a classifier's head sees behind those of the backbone, or None.
     """
 
     schema_version: Literal[1] = 1
     task: Task
     labels: tuple[str, ...] = Field(min_length=1)
+    labels_per_image: Literal["any"] | None = None
     thresholds: dict[str, float]
     steps: Steps
     networks: dict[Role, Network]
@@ -140,6 +145,12 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     decoding: BoxDecoding | None = None
     weights: WeightsFile | None = None
     scoring: AnomalyScoring | None = None
+    features: EngineeredFeatures | None = None
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may be given several labels, or none, and both be right."""
+        return self.labels_per_image == "any"
 
     @property
     def finds_boxes(self) -> bool:
@@ -150,7 +161,9 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     def _labels_fit(self) -> "ModelCard":
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels repeat")
-        if len(self.labels) < _MIN_LABELS_BY_TASK[self.task]:
+        if self.is_multi_label and self.task != "classification":
+            raise ValueError(f"{self.task} knows no labels_per_image")
+        if len(self.labels) < _MIN_LABELS_BY_TASK[self.task] and not self.is_multi_label:
             raise ValueError(f"{self.task} needs at least {_MIN_LABELS_BY_TASK[self.task]} labels")
         if set(self.thresholds) != set(self.labels):
             raise ValueError("thresholds and labels name different classes")
@@ -170,12 +183,20 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         if set(self.networks) not in _ROLES_BY_TASK[self.task]:
             expected = ", or ".join(" and ".join(sorted(roles)) for roles in _ROLES_BY_TASK[self.task])
             raise ValueError(f"the networks are {sorted(self.networks)}, {self.task} needs {expected}")
-        if not isinstance(self.steps[-2], _FRAMING_BY_TASK[self.task]):
+        if not isinstance(self.steps[-2], _FRAMINGS_BY_TASK[self.task]):
             raise ValueError(f"{self.task} has no step '{self.steps[-2].name}'")
         if (self.decoding is not None) != (self.task == "detection"):
             raise ValueError("a detector needs a decoding of its boxes, others have none")
         if (self.scoring is not None) != (self.task == "anomaly"):
             raise ValueError("an anomaly model needs a scoring of its distances, others have none")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_seen(self) -> "ModelCard":
+        if self.features and "head" not in self.networks:
+            raise ValueError("engineered features are for a classifier's head, and there is none")
+        if set(self.networks) == {"head"} and not self.features:
+            raise ValueError("the head sees nothing: there are neither a backbone nor engineered features")
         return self
 
     @model_validator(mode="after")
@@ -227,7 +248,7 @@ def read_model_card(folder: Path, *, expected_digest: str = "") -> ModelCard:
     if path.stat().st_size > MAX_MODEL_JSON_BYTES:
         raise BundleError(f"{path} is larger than {MAX_MODEL_JSON_BYTES} bytes; it is no model card")
     card = _parse(path)
-    for part in (*card.networks.values(), card.weights):
+    for part in (*card.networks.values(), card.weights, card.features and card.features.vocabulary):
         if part:
             _verify(folder / part.file, part)
     return card
@@ -248,7 +269,7 @@ def _parse(path: Path) -> ModelCard:
         raise BundleError(f"{path} is no valid model card: {place}: {first['msg']}") from error
 
 
-def _verify(path: Path, part: Network | WeightsFile) -> None:
+def _verify(path: Path, part: Network | WeightsFile | VocabularyFile) -> None:
     if not path.is_file():
         raise BundleError(f"{path} is missing from the bundle; fetch or register the model anew")
     if path.stat().st_size > MAX_NETWORK_BYTES:

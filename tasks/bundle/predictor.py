@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from tasks.bundle.anomaly import confidence_of, find_regions, score_of, smooth
 from tasks.bundle.detection import find_boxes, output_shapes
+from tasks.bundle.engineered import read_features
 from tasks.bundle.format import BoxDecoding, ModelCard, Role, Task, read_model_card
+from tasks.bundle.network import OnnxNetwork as OnnxNetwork
+from tasks.bundle.network import Outputs as Outputs
 from tasks.bundle.preprocessing import DetectorSteps, Letterbox, Placement, Steps, frame, seen_region
 from tasks.errors import BundleError
+from tasks.features.feature_set import FeatureSet
+from tasks.features.values import Values
 from tasks.vision.boxes import DetectedBox
 from tasks.vision.heat_maps import HeatMap
 from tasks.vision.images import RgbImage, decode_rgb
@@ -59,50 +63,13 @@ class PreparedImage:
         pixels: S x S x 3, 8 bits, RGB, not yet normalised.
         width: of the image itself (pixels).
         height: of the image itself (pixels).
+        values: its engineered features, F values; None for a model that sees none.
     """
 
     pixels: RgbImage
     width: int
     height: int
-
-
-def prepare_image(image: RgbImage, steps: Steps) -> PreparedImage:
-    """Frame a decoded image as a model with these steps takes it."""
-    return PreparedImage(frame(image, steps), image.shape[1], image.shape[0])
-
-
-class OnnxNetwork:
-    """An ONNX graph with one input and one or more outputs."""
-
-    def __init__(self, model: bytes, *, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Threads that wait actively for their part of a run make it a third faster; when it ends they must not go on,
-        # for they would take the cores from whatever else wants them, torch in training among it.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            # From bytes, so that a graph cannot pull weights from files outside the bundle.
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises its own unexported exception types
-            raise BundleError(f"ONNX Runtime refuses the network: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one batch; returns the last output."""
-        return self._run(batch, self._outputs[-1:])[0]
-
-    def run_all(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Run one batch; returns all outputs by name, in the graph's order."""
-        return dict(zip(self._outputs, self._run(batch, self._outputs), strict=True))
-
-    def _run(self, batch: NDArray[np.float32], outputs: list[str]) -> list[NDArray[np.float32]]:
-        return [np.asarray(values, np.float32) for values in self._session.run(outputs, {self._input: batch})]
-
-
-Outputs = dict[str, NDArray[np.float32]]
+    values: Values | None = None
 
 
 class _TaskModel(Protocol):
@@ -110,7 +77,7 @@ class _TaskModel(Protocol):
 
     shapes: dict[str, tuple[int, ...]]
 
-    def run(self, batch: NDArray[np.float32]) -> Outputs: ...
+    def run(self, images: Sequence[PreparedImage]) -> Outputs: ...
 
     def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction: ...
 
@@ -121,10 +88,16 @@ class _Classifier:
         self._networks = networks
         self.shapes: dict[str, tuple[int, ...]] = {"confidences": (len(card.labels),)}
 
-    def run(self, batch: NDArray[np.float32]) -> Outputs:
+    def run(self, images: Sequence[PreparedImage]) -> Outputs:
         if "network" in self._networks:
-            return {"confidences": self._networks["network"].run(batch)}
-        return {"confidences": self._networks["head"].run(self._networks["backbone"].run(batch))}
+            return {"confidences": self._networks["network"].run(_batch_of(images, self._card.steps))}
+        kinds = []
+        if "backbone" in self._networks:
+            kinds.append(self._networks["backbone"].run(_batch_of(images, self._card.steps)))
+        if self._card.features:
+            kinds.append(np.stack([image.values for image in images if image.values is not None]))
+        features = kinds[0] if len(kinds) == 1 else np.concatenate(kinds, axis=1)
+        return {"confidences": self._networks["head"].run(features)}
 
     def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
         confidences = _highest_first(self._card.labels, outputs["confidences"])
@@ -143,8 +116,8 @@ class _Detector:
         self._network = networks["detector"]
         self.shapes = output_shapes(card.decoding, framing.size, len(card.labels))
 
-    def run(self, batch: NDArray[np.float32]) -> Outputs:
-        return self._network.run_all(batch)
+    def run(self, images: Sequence[PreparedImage]) -> Outputs:
+        return self._network.run_all(_batch_of(images, self._card.steps))
 
     def interpret(self, outputs: Outputs, image: PreparedImage) -> Prediction:
         boxes = self._boxes(outputs, image.width, image.height)
@@ -181,8 +154,8 @@ class _AnomalyModel:
         self._backbone, self._memory = networks["backbone"], networks["memory"]
         self.shapes: dict[str, tuple[int, ...]] = {"distances": (card.scoring.rows, card.scoring.columns)}
 
-    def run(self, batch: NDArray[np.float32]) -> Outputs:
-        patches = self._backbone.run(batch)
+    def run(self, images: Sequence[PreparedImage]) -> Outputs:
+        patches = self._backbone.run(_batch_of(images, self._steps))
         rows = patches.reshape(-1, patches.shape[-1])
         parts = [self._memory.run(rows[i : i + PATCHES_PER_CALL]) for i in range(0, len(rows), PATCHES_PER_CALL)]
         return {"distances": np.concatenate(parts).reshape(patches.shape[:-1])}
@@ -214,8 +187,11 @@ class Predictor:
     'bent_lead'
     """
 
-    def __init__(self, card: ModelCard, networks: Mapping[Role, OnnxNetwork]) -> None:
+    def __init__(
+        self, card: ModelCard, networks: Mapping[Role, OnnxNetwork], features: FeatureSet | None = None
+    ) -> None:
         self.card = card
+        self._features = features
         self._networks = networks
         self._model = _MODELS[card.task](card, networks)
 
@@ -236,7 +212,7 @@ class Predictor:
             role: OnnxNetwork((folder / network.file).read_bytes(), threads=threads)
             for role, network in card.networks.items()
         }
-        predictor = cls(card, networks)
+        predictor = cls(card, networks, read_features(folder, card.features) if card.features else None)
         predictor._require_answer(folder)
         return predictor
 
@@ -252,14 +228,16 @@ class Predictor:
         return predictions
 
     def prepare(self, image: RgbImage) -> PreparedImage:
-        """Frame a decoded image as the network takes it; any thread may do so, beside others."""
-        return prepare_image(image, self.card.steps)
+        """Frame a decoded image as the model takes it; any thread may do so, beside others."""
+        framed = frame(image, self.card.steps)
+        values = self._features.extract(framed) if self._features else None
+        return PreparedImage(framed, image.shape[1], image.shape[0], values)
 
     def predict_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
         """Predict framed images in one call of the network, in order; `BATCH_SIZE` of them cost the least each."""
         if not images:
             return []
-        outputs = self._run(images)
+        outputs = self._model.run(images)
         return [
             self._model.interpret({name: rows[place] for name, rows in outputs.items()}, image)
             for place, image in enumerate(images)
@@ -273,14 +251,11 @@ class Predictor:
         """
         return self.predict([decode_rgb(data) for data in files])
 
-    def _run(self, images: Sequence[PreparedImage]) -> Outputs:
-        return self._model.run(self.card.steps[-1].apply_to_batch(np.stack([image.pixels for image in images])))
-
     def _require_answer(self, folder: Path) -> None:
         # Networks may each be sound and yet not fit each other, the steps, the labels or the decoding.
         black = np.zeros((8, 8, 3), np.uint8)
         try:
-            outputs = self._run([self.prepare(black)])
+            outputs = self._model.run([self.prepare(black)])
         except Exception as error:  # ONNX Runtime raises its own unexported exception types
             raise BundleError(f"the networks in {folder} do not fit each other or the steps: {error}") from error
         expected = {name: (1, *shape) for name, shape in self._model.shapes.items()}
@@ -289,6 +264,11 @@ class Predictor:
             raise BundleError(f"the networks in {folder} answer {found}, expected {expected}; register the model anew")
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise BundleError(f"the networks in {folder} answer with no finite numbers; register the model anew")
+
+
+def _batch_of(images: Sequence[PreparedImage], steps: Steps) -> NDArray[np.float32]:
+    """Return N x 3 x height x width, normalised."""
+    return steps[-1].apply_to_batch(np.stack([image.pixels for image in images]))
 
 
 def _highest_first(labels: Sequence[str], values: NDArray[np.floating]) -> dict[str, float]:

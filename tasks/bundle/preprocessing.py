@@ -52,6 +52,16 @@ class Letterbox(BaseModel, frozen=True, extra="forbid"):
     version: Literal[1] = 1
     size: int = Field(ge=8, le=4096)
 
+    @property
+    def width(self) -> int:
+        """Width of the input (pixels)."""
+        return self.size
+
+    @property
+    def height(self) -> int:
+        """Height of the input (pixels)."""
+        return self.size
+
     def apply(self, image: RgbImage) -> RgbImage:
         """Return size x size x 3, 8 bits."""
         height, width = image.shape[:2]
@@ -100,8 +110,9 @@ class Normalise(BaseModel, frozen=True, extra="forbid"):
         return batch
 
 
+FramingName = Literal["stretch", "letterbox"]
 Framing = Annotated[Resize | Letterbox, Field(discriminator="name")]
-"""How an image of any size becomes one of the input's size."""
+"""How an image of any size becomes one of the input's size; `stretch` is the step `resize`."""
 
 
 class _Sequence:
@@ -114,13 +125,20 @@ class _Sequence:
 
 Steps = Annotated[tuple[*tuple[Adjustment, ...], Framing, Normalise], _Sequence()]
 """What happens to a decoded image, in order: adjustments (often none), the framing, the normalising."""
-ClassifierSteps = tuple[*tuple[Adjustment, ...], Resize, Normalise]
+StretchedSteps = tuple[*tuple[Adjustment, ...], Resize, Normalise]
 DetectorSteps = tuple[*tuple[Adjustment, ...], Letterbox, Normalise]
 
 
-def standard_steps(input_size: int, adjustments: Sequence[Adjustment] = ()) -> ClassifierSteps:
+def standard_steps(input_size: int, adjustments: Sequence[Adjustment] = ()) -> StretchedSteps:
     """Return the steps of an ImageNet backbone with a square input of `input_size` pixels."""
     return *adjustments, Resize(width=input_size, height=input_size), Normalise()
+
+
+def classifier_steps(input_size: int, adjustments: Sequence[Adjustment], framing: FramingName) -> Steps:
+    """Return the steps of a classifier with a square input of `input_size` pixels."""
+    if framing == "letterbox":
+        return detection_steps(input_size, adjustments)
+    return standard_steps(input_size, adjustments)
 
 
 def detection_steps(input_size: int, adjustments: Sequence[Adjustment] = ()) -> DetectorSteps:

@@ -1,5 +1,7 @@
 """What people read of an export: the README in its folder, and the table."""
 
+from collections.abc import Sequence
+
 from tasks.bundle.format import MODEL_FILE, TASKS_WITH_BOXES
 from tasks.bundle_export.openvino_bundle import CARD_FILE
 from tasks.bundle_export.records import Comparison, ExportFormat, ExportReport, ExportSource
@@ -17,13 +19,18 @@ WORDS: dict[ExportFormat, str] = {
 }
 
 
-def readme(source: ExportSource, format_name: ExportFormat) -> str:
-    """Return the README of an exported folder; equal sources give equal texts."""
+def readme(source: ExportSource, format_name: ExportFormat, features: Sequence[str] = ()) -> str:
+    """Return the README of an exported folder; equal sources give equal texts.
+
+    Args:
+        source: what was exported.
+        format_name: as what.
+        features: names of the engineered features that the model sees.
+    """
     parts = [
         f"# {source.model_name}, version {source.model_version}, as {format_name}",
         f"This is {WORDS[format_name]}. It recognises {', '.join(source.manifest.labels)} ({source.manifest.task}).",
-        "Run it without Keeneye:",
-        f"    pip install numpy pillow opencv-python-headless {PACKAGES[format_name]}\n    python predict.py photo.jpg",
+        *_how_to_run(format_name, features),
         f"`{CARDS[format_name]}` tells labels, thresholds, preprocessing and the digest of every file; `predict.py` "
         "shows how they are used, and may be changed at will. `export.md` compares this export with the registered "
         "version on its test images, measured on the machine that made it.",
@@ -40,6 +47,18 @@ def readme(source: ExportSource, format_name: ExportFormat) -> str:
             "compare there before you rely on the figures."
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _how_to_run(format_name: ExportFormat, features: Sequence[str]) -> tuple[str, ...]:
+    if features:
+        return (
+            f"It sees engineered features ({', '.join(features)}), which Keeneye computes: `predict.py`, which runs "
+            "other models without Keeneye, cannot run this one.",
+        )
+    return (
+        "Run it without Keeneye:",
+        f"    pip install numpy pillow opencv-python-headless {PACKAGES[format_name]}\n    python predict.py photo.jpg",
+    )
 
 
 def rows(comparison: Comparison, format_name: str) -> list[dict[str, str | float]]:

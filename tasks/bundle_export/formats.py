@@ -43,8 +43,11 @@ def write_export(folder: Path, source: ExportSource, format_name: ExportFormat) 
         BundleError: when the registered bundle is damaged.
         SourceChanged: when a training image is not what the version learned from.
     """
-    made = _WRITERS[format_name](Path(source.bundle_path), folder, source)
-    (folder / README_FILE).write_text(readme(source, format_name), encoding="utf-8")
+    bundle = Path(source.bundle_path)
+    made = _WRITERS[format_name](bundle, folder, source)
+    engineered = read_model_card(bundle).features
+    names = [step.name for step in engineered.steps] if engineered else []
+    (folder / README_FILE).write_text(readme(source, format_name, names), encoding="utf-8")
     shutil.copyfile(EXAMPLE, folder / EXAMPLE_FILE)
     return made
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from tasks.bundle.format import read_model_card
-from tasks.bundle_export.records import ExportSource
+from tasks.bundle_export.records import ExportSource, FoundVersion
 from tasks.dataset.entries import Split
-from tasks.errors import DataError
+from tasks.errors import DataError, RegistryError
 from tasks.evaluate.records import Evaluation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
@@ -40,30 +40,61 @@ def find_source(home: Home, model_uri: str) -> ExportSource:
         BundleError: when the bundle is damaged.
         DataError: when manifests, images or training are not on this machine.
     """
+    info, bundle = _fetch(home, model_uri)
+    run = logged_training(home, info.run_id)
+    return ExportSource(
+        **bundle.model_dump(exclude={"manifest", "predictions_path"}),
+        manifest=_find_manifest(home, info, run.manifest_digest),
+        model=_find_training(home, info, run.train_key),
+        predictions_path=_find_predictions(home, bundle.bundle_digest, run.manifest_digest),
+    )
+
+
+def find_again(home: Home, model_uri: str) -> FoundVersion:
+    """Fetch the bundle of a version that was in use before, and find what there is of the evidence for it.
+
+    Looks at no image, and does without whatever has gone since.
+
+    Raises:
+        RegistryError: when there is no such version, or Keeneye did not register it.
+        BundleError: when the bundle is damaged.
+        EnvironmentFailed: when MLflow does not answer.
+    """
+    info, bundle = _fetch(home, model_uri)
+    try:
+        digest = logged_training(home, info.run_id).manifest_digest
+    except RegistryError:  # the run was deleted
+        return bundle
+    # The same images may have been read from several places, of which some are gone.
+    manifest = max(_manifests(home, digest), key=lambda one: Path(one.roots["test"]).is_dir(), default=None)
+    predictions_path = _find_predictions(home, bundle.bundle_digest, digest)
+    return bundle.model_copy(update={"manifest": manifest, "predictions_path": predictions_path})
+
+
+def _fetch(home: Home, model_uri: str) -> tuple[VersionInfo, FoundVersion]:
     registry = Registry(home)
     info = registry.resolve(model_uri)
     bundle = registry.cached_bundle(info)
     digest = info.tags[BUNDLE_DIGEST_TAG]
     read_model_card(bundle, expected_digest=digest)
-    run = logged_training(home, info.run_id)
-    return ExportSource(
+    fetched = FoundVersion(
         model_name=info.name,
         model_version=info.version,
         model_uri=info.uri,
         bundle_digest=digest,
         bundle_path=str(bundle),
-        manifest=_find_manifest(home, info, run.manifest_digest),
-        model=_find_training(home, info, run.train_key),
-        predictions_path=_find_predictions(home, digest, run.manifest_digest),
     )
+    return info, fetched
+
+
+def _manifests(home: Home, digest: str) -> Iterator[Manifest]:
+    for path, record in _records(home, "manifest", Manifest):
+        if record.manifest_digest == digest:
+            yield record.model_copy(update={"entry_path": str(path)})
 
 
 def _find_manifest(home: Home, info: VersionInfo, digest: str) -> Manifest:
-    found = [
-        record.model_copy(update={"entry_path": str(path)})
-        for path, record in _records(home, "manifest", Manifest)
-        if record.manifest_digest == digest
-    ]
+    found = list(_manifests(home, digest))
     if not found:
         raise _elsewhere(info, f"its manifests {digest[:12]}", home)
     if not found[0].totals["test"]:
@@ -75,7 +106,7 @@ def _find_manifest(home: Home, info: VersionInfo, digest: str) -> Manifest:
             return found[place]
     raise DataError(
         f"the images of {info.uri} are not where they were: {' and '.join(sorted(missing.values()))} is missing; "
-        "put them back, or train again on this machine"
+        "put them back, or run the same `keeneye train` again, which fetches them"
     )
 
 

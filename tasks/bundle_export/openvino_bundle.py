@@ -7,6 +7,7 @@ their digests in `openvino.json`, whose own digest stands for the export. Number
 
 import importlib.util
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from tasks.bundle.engineered import read_features
 from tasks.bundle.format import ModelCard, Role, file_sha256, read_model_card
 from tasks.bundle.predictor import OnnxNetwork, Outputs, Predictor
 from tasks.errors import BundleError, RequestError
+from tasks.features.vocabulary import VOCABULARY_FILE
 
 CARD_FILE = "openvino.json"
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -100,6 +103,8 @@ def convert_bundle(bundle: Path, folder: Path) -> str:
     card = read_model_card(bundle)
     folder.mkdir(parents=True, exist_ok=True)
     networks = {role: _convert(role, bundle / network.file, folder) for role, network in card.networks.items()}
+    if card.features and card.features.vocabulary:
+        shutil.copyfile(bundle / VOCABULARY_FILE, folder / VOCABULARY_FILE)
     made = OpenVinoCard(model=card, networks=networks, made_with=f"openvino {openvino.__version__}")
     text = json.dumps(made.model_dump(mode="json", exclude_none=True), indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
@@ -124,8 +129,9 @@ def open_openvino(folder: Path, *, expected_digest: str = "") -> Predictor:
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise BundleError(f"{folder / name} is missing or was changed after the export; export the model anew")
     networks = {role: OpenVinoNetwork(folder / network.graph) for role, network in card.networks.items()}
+    features = read_features(folder, card.model.features) if card.model.features else None
     # The predictor asks its networks for `run` and `run_all`, and nothing else.
-    return Predictor(card.model, cast(Mapping[Role, OnnxNetwork], networks))
+    return Predictor(card.model, cast(Mapping[Role, OnnxNetwork], networks), features)
 
 
 def _convert(role: Role, source: Path, folder: Path) -> IrNetwork:

@@ -18,6 +18,8 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from tasks.bundle.format import Network, Role, bundle_digest, file_sha256, read_model_card, write_model_card
 from tasks.bundle.predictor import OnnxNetwork
+from tasks.errors import RequestError
+from tasks.features.vocabulary import VOCABULARY_FILE
 
 QUANTISED_ROLES: frozenset[Role] = frozenset({"backbone", "network", "detector"})
 """A classifier's head is small, and its probabilities are what is told: it stays as it is."""
@@ -50,9 +52,19 @@ def quantise_bundle(bundle: Path, folder: Path, samples: Callable[[], Inputs], s
         folder: where to write.
         samples: gives the inputs of the network, the same at each call; they are not all held in memory.
         sample_count: told in the provenance.
+
+    Raises:
+        RequestError: when the bundle has no network that could be made smaller.
     """
     card = read_model_card(bundle)
+    if not QUANTISED_ROLES & set(card.networks):
+        raise RequestError(
+            "the model sees engineered features only and has no network whose numbers could take 8 bits; choose "
+            "--format onnx"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    if card.features and card.features.vocabulary:
+        shutil.copyfile(bundle / VOCABULARY_FILE, folder / VOCABULARY_FILE)
     for role, network in card.networks.items():
         source, target = bundle / network.file, folder / network.file
         if role not in QUANTISED_ROLES:

@@ -19,8 +19,8 @@ REPORT_FILE = "export.json"
 TABLE_FILE = "export.md"
 
 
-class ExportSource(StageRecord, frozen=True):
-    """A registered version with what it learned from and was measured on.
+class FoundVersion(StageRecord, frozen=True):
+    """A registered version: its bundle, and what this machine has of the evidence for it.
 
     Attributes:
         model_name: registered model.
@@ -28,8 +28,7 @@ class ExportSource(StageRecord, frozen=True):
         model_uri: its `models:/` address.
         bundle_digest: digest of the registered bundle.
         bundle_path: where the fetched bundle lies.
-        manifest: the version's own manifests; their roots hold the images.
-        model: the training that made the bundle.
+        manifest: the version's own manifests, whose roots hold the images; None when they are not here.
         predictions_path: the answers to the test images that it was evaluated by; empty when they are not here.
     """
 
@@ -38,9 +37,20 @@ class ExportSource(StageRecord, frozen=True):
     model_uri: str
     bundle_digest: str
     bundle_path: str
+    manifest: Manifest | None = None
+    predictions_path: str = ""
+
+
+class ExportSource(FoundVersion, frozen=True):
+    """A registered version with what it learned from and was measured on.
+
+    Attributes:
+        manifest: the version's own manifests; their roots hold the images.
+        model: the training that made the bundle.
+    """
+
     manifest: Manifest
     model: TrainedModel
-    predictions_path: str = ""
 
 
 class ExportedBundle(StageRecord, frozen=True):

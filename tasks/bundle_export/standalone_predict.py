@@ -2,10 +2,12 @@
 
 Needs numpy, Pillow, opencv-python-headless and onnxruntime, or openvino instead of the last for that format; nothing
 of Keeneye. Meant to be read and changed. Confidences are 0 to 1, boxes in pixels of the image; a label or box is given
-when its confidence reaches the label's threshold. 16-bit grey images are not understood here.
+when its confidence reaches the label's threshold. Neither 16-bit grey images nor models that see engineered features
+are understood here.
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +74,20 @@ def stretch(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
 
 
+def content_size(image: np.ndarray, size: int) -> list[int]:
+    """Return the width and height that an image takes of a square of `size` pixels."""
+    height, width = image.shape[:2]
+    return [max(1, round(side * (size / max(width, height)))) for side in (width, height)]
+
+
+def pad(image: np.ndarray, size: int) -> np.ndarray:
+    """Fit an image into a square without distortion, at its upper left corner."""
+    width, height = content_size(image, size)
+    padded = np.full((size, size, 3), PADDING_COLOUR, np.uint8)
+    padded[:height, :width] = stretch(image, width, height)
+    return padded
+
+
 def adjust(card: dict[str, Any], image: np.ndarray) -> tuple[np.ndarray, list[int]]:
     """Crop, denoise and so on, as the card says; returns the image, and where its upper left corner was."""
     corner = [0, 0]
@@ -111,9 +127,13 @@ def normalise(card: dict[str, Any], framed: np.ndarray) -> np.ndarray:
 
 def classify(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray) -> dict[str, Any]:
     """Return every label's confidence, the surest first, and the labels given."""
-    step = card["steps"][-2]
-    batch = normalise(card, stretch(adjust(card, image)[0], step["width"], step["height"]))
-    values = batch
+    if "features" in card:
+        names = ", ".join(step["name"] for step in card["features"]["steps"])
+        raise SystemExit(f"this script does not compute engineered features ({names}): open the folder with Keeneye")
+    framed, step = adjust(card, image)[0], card["steps"][-2]
+    is_padded = step["name"] == "letterbox"
+    framed = pad(framed, step["size"]) if is_padded else stretch(framed, step["width"], step["height"])
+    values = normalise(card, framed)
     for role in ("network",) if "network" in networks else ("backbone", "head"):
         values = list(networks[role](values).values())[-1]
     probabilities = values[0]
@@ -131,8 +151,9 @@ def find_anomalies(card: dict[str, Any], networks: dict[str, Network], image: np
     grid, blur = distances.reshape(patches.shape[:2]), scoring["smoothing_cells"]
     heat = np.asarray(cv2.GaussianBlur(grid, (0, 0), blur, borderType=cv2.BORDER_REPLICATE))
     hottest = np.sort(heat, axis=None)[-max(1, round(scoring["top_share"] * heat.size)) :]
-    odds = (float(hottest.mean()) / scoring["limit"]) ** scoring["steepness"]
-    confidence = odds / (1 + odds) if np.isfinite(odds) else 1.0
+    # A logistic function of the logarithm, one half at the limit.
+    exponent = scoring["steepness"] * (math.log(scoring["limit"]) - math.log(max(float(hottest.mean()), 1e-300)))
+    confidence = 1 / (1 + math.exp(min(exponent, 700)))
     is_given = confidence >= card["thresholds"][label]
     rows, columns = (8 * cells for cells in heat.shape)
     fine = cv2.resize(heat, (columns, rows), interpolation=cv2.INTER_LINEAR)
@@ -151,9 +172,7 @@ def detect(card: dict[str, Any], networks: dict[str, Network], image: np.ndarray
     """Return the boxes, the surest first."""
     image, corner = adjust(card, image)
     (height, width), size = image.shape[:2], card["steps"][-2]["size"]
-    content = [max(1, round(side * (size / max(width, height)))) for side in (width, height)]
-    framed = np.full((size, size, 3), PADDING_COLOUR, np.uint8)
-    framed[: content[1], : content[0]] = stretch(image, *content)
+    content, framed = content_size(image, size), pad(image, size)
     outputs = {name: values[0] for name, values in networks["detector"](normalise(card, framed)).items()}
     edges, scores, labels = decode(outputs, card["decoding"], size, content)
     edges = np.minimum(edges * ([width / content[0], height / content[1]] * 2), (width, height) * 2) + corner * 2

@@ -10,7 +10,7 @@ from tasks.bundle_export.figures import TIMED_IMAGES, megabytes, milliseconds_pe
 from tasks.bundle_export.folder import files_below, publish, require_own_folder
 from tasks.bundle_export.formats import LIBRARIES, open_export, require_format, write_export
 from tasks.bundle_export.limits import reasons_against
-from tasks.bundle_export.lineage import find_source
+from tasks.bundle_export.lineage import find_again, find_source
 from tasks.bundle_export.parity import measure_parity
 from tasks.bundle_export.records import (
     EXPORT_FOLDER,
@@ -21,6 +21,7 @@ from tasks.bundle_export.records import (
     ExportFormat,
     ExportReport,
     ExportSource,
+    FoundVersion,
     ModelFigures,
     PublishedExport,
 )
@@ -50,6 +51,14 @@ def find_version(home: Home, model_uri: str) -> ExportSource:
     source = find_source(home, model_uri)
     engine.logger().info("%s: bundle %s", source.model_uri, source.bundle_digest[:12])
     return source
+
+
+@engine.stage("find version again")
+def find_version_again(home: Home, model_uri: str) -> FoundVersion:
+    """Fetch the bundle of a version that was in use before; nothing else of it has to be there still."""
+    found = find_again(home, model_uri)
+    engine.logger().info("%s: bundle %s", found.model_uri, found.bundle_digest[:12])
+    return found
 
 
 @engine.stage("make export")
@@ -86,7 +95,7 @@ def compare_export(source: ExportSource, exported: ExportedBundle) -> Comparison
     other = open_export(exported)
     with engine.progress("compare on test images", "images") as report:
         before, after = answer_both(original, other, root, entries, report)
-    timed = next(prepared_batches(original.card, root, entries[:BATCH_SIZE]), [])[:TIMED_IMAGES]
+    timed = next(prepared_batches(original, root, entries[:BATCH_SIZE]), [])[:TIMED_IMAGES]
     times = milliseconds_per_image([original, other], timed)
     measured = [measure_answers(original.card, entries, one, source.model.cross_validated) for one in (before, after)]
     folders = (Path(source.bundle_path), exported.folder)

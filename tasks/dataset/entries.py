@@ -49,6 +49,16 @@ class ImageEntry:
     job_name: str = ""
     is_human: bool = True
 
+    @property
+    def unit(self) -> str:
+        """What no division parts: the image's group, or the image itself."""
+        return self.group or self.sha256
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether it is known that no label fits; a mask that is not yet boxes may show what does."""
+        return not self.truth.labels and (self.truth.boxes is not None or not self.mask_ref)
+
 
 _ENTRY = TypeAdapter(ImageEntry)
 

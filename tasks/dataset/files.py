@@ -22,6 +22,15 @@ def read_image_bytes(root: Path, entry: ImageEntry) -> bytes:
     return _read_unchanged(root, entry.source_ref, entry.sha256)
 
 
+def is_unchanged(root: Path, entry: ImageEntry) -> bool:
+    """Return whether an entry's image file is there, with the bytes of ingest."""
+    try:
+        read_image_bytes(root, entry)
+    except SourceChanged:
+        return False
+    return True
+
+
 def read_mask_bytes(root: Path, entry: ImageEntry) -> bytes:
     """Return the bytes of an entry's mask file; raises as `read_image_bytes` does."""
     return _read_unchanged(root, entry.mask_ref, entry.mask_sha256)

@@ -9,9 +9,9 @@ from tasks.vision.boxes import BoundingBox
 class Truth:
     """Ground truth of one image.
 
-    `labels` is sorted and free of repetition; every box's label is among them. `boxes` is None when nobody looked
-    for any, and empty when there are none: only the latter is a true negative. `confidences` are the labels', 0 to 1
-    each; empty means 1.
+    `labels` is sorted and free of repetition; every box's label is among them. It is empty when no label fits, and
+    when only boxes or a mask are known. `boxes` is None when nobody looked for any, and empty when there are none: only
+    the latter is a true negative. `confidences` are the labels', 0 to 1 each; empty means 1.
 
     Raises:
         ValueError: when `labels` is unsorted or repeats, or lacks the label of a box, or when `confidences` are not

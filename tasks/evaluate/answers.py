@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tasks.dataset.entries import ImageEntry
 from tasks.evaluate.records import ImagePrediction
-from tasks.metrics.classification import CrossValidated
-from tasks.metrics.detection import CrossValidatedDetection
-from tasks.metrics.task_metrics import TaskMetrics
+from tasks.metrics.task_metrics import Estimate, TaskMetrics
 
 if TYPE_CHECKING:
     from tasks.evaluate.shared_figures import Drawings
@@ -41,7 +39,7 @@ class Answers:
     class_ids: Mapping[str, int]
     training_images: int
     version_arn: str
-    cross_validated: CrossValidated | CrossValidatedDetection | None = None
+    cross_validated: Estimate | None = None
     entries: Sequence[ImageEntry] = ()
     root: Path = Path()
 

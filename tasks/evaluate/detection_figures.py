@@ -23,6 +23,7 @@ from tasks.evaluate.shared_figures import (
     matrix_figure,
     short,
     stroke,
+    weakest_labels,
 )
 from tasks.metrics.detection import SIZE_AREAS, DetectionMetrics, SizeClass, count_by_size
 from tasks.metrics.matching import FoundBoxes, TrueBoxes, confusion_with_background, match_boxes, precision_recall_at_50
@@ -77,8 +78,8 @@ def precision_recall_figure(truths: TrueBoxes, detections: FoundBoxes, metrics: 
 
 
 def per_label_figure(metrics: DetectionMetrics) -> Figure:
-    """Draw AP50, precision and recall of every label on the test boxes, and the cross-validated AP50 as a mark."""
-    names = list(metrics.per_label)
+    """Draw AP50, precision and recall of every label (the weakest of many), and the cross-validated AP50 as a mark."""
+    names = weakest_labels({label: figures.average_precision_50 for label, figures in metrics.per_label.items()})
     figure = Figure(figsize=(6.4, 1.4 + 0.62 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]

@@ -24,6 +24,7 @@ from tasks.evaluate.shared_figures import (
     save_figures,
     short,
     stroke,
+    weakest_labels,
 )
 from tasks.metrics.classification import (
     CalibrationBin,
@@ -33,8 +34,12 @@ from tasks.metrics.classification import (
     calibration_bins,
     confusion_matrix,
 )
+from tasks.metrics.multi_label import MultiLabelMetrics
 
 __all__ = ["draw_figures", "save_figures"]
+
+Reliability = tuple[Sequence[CalibrationBin], float | None]
+"""Bins of confidences with what came true, and their expected calibration error."""
 
 
 def draw_figures(
@@ -56,9 +61,9 @@ def confusion_figure(matrix: NDArray[np.int64], labels: Sequence[str]) -> Figure
     return matrix_figure(matrix, labels, labels, "true", "predicted (highest confidence)")
 
 
-def per_label_figure(metrics: ClassificationMetrics) -> Figure:
-    """Draw test F1 and recall of every label, and the cross-validated F1 as a mark."""
-    names = list(metrics.per_label)
+def per_label_figure(metrics: ClassificationMetrics | MultiLabelMetrics) -> Figure:
+    """Draw test F1 and recall of every label (the weakest of many), and the cross-validated F1 as a mark."""
+    names = weakest_labels({label: figures.f1 for label, figures in metrics.per_label.items()})
     figure = Figure(figsize=(6.4, 1.3 + 0.5 * len(names)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(names))[::-1]
@@ -102,15 +107,20 @@ def roc_figure(truths: Truths, confidences: Confidences, labels: Sequence[str]) 
 
 def calibration_figure(truths: Truths, confidences: Confidences, metrics: ClassificationMetrics) -> Figure:
     """Draw accuracy against confidence in ten bins; on the diagonal, a confidence is a probability."""
+    crossed = metrics.cross_validated
+    estimated = (crossed.calibration, crossed.calibration_error) if crossed and crossed.calibration else None
+    tested = (calibration_bins(truths, confidences), metrics.calibration_error)
+    return reliability_figure(tested, estimated, "confidence of the top label")
+
+
+def reliability_figure(tested: Reliability, crossed: Reliability | None, confidence: str) -> Figure:
+    """Draw the share that is right against the `confidence` named, of test images and cross-validated ones."""
     figure, axes = curve_figure()
     axes.plot([0, 1], [0, 1], color=GRID, linestyle="--")
-    crossed = metrics.cross_validated
-    if crossed and crossed.calibration:
-        name = f"cross-validated images (error {crossed.calibration_error:.3f})"
-        _draw_reliability(axes, crossed.calibration, SECOND, name, above=False)
-    name = f"test images (error {metrics.calibration_error:.3f})"
-    _draw_reliability(axes, calibration_bins(truths, confidences), ACCENT, name, above=True)
-    finish(axes, "confidence of the top label (marks: number of images)", "share that is right")
+    if crossed:
+        _draw_reliability(axes, crossed[0], SECOND, f"cross-validated images (error {crossed[1]:.3f})", above=False)
+    _draw_reliability(axes, tested[0], ACCENT, f"test images (error {tested[1]:.3f})", above=True)
+    finish(axes, f"{confidence} (marks: number of images)", "share that is right")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False, fontsize=9)
     return figure
 

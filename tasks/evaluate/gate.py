@@ -7,6 +7,7 @@ from tasks.metrics.anomaly import AnomalyMetrics
 from tasks.metrics.classification import ClassificationMetrics, LabelMetrics, macro
 from tasks.metrics.detection import DetectionMetrics
 from tasks.metrics.intervals import wilson_interval
+from tasks.metrics.multi_label import MultiLabelMetrics
 from tasks.metrics.task_metrics import TaskMetrics
 
 MIN_TEST_IMAGES = 10
@@ -22,7 +23,9 @@ ROUNDING = 1e-9
 TEST, CROSS_VALIDATION, TOO_FEW = "test", "cross-validation", "too few boxes"
 
 
-def judge(metrics: ClassificationMetrics, min_macro_f1: float, min_label_recall: float) -> GateVerdict:
+def judge(
+    metrics: ClassificationMetrics | MultiLabelMetrics, min_macro_f1: float, min_label_recall: float
+) -> GateVerdict:
     """Compare a classifier's figures with the limits.
 
     Every label is judged on its test figures, or on the cross-validated ones when it has fewer than
@@ -38,7 +41,11 @@ def judge(metrics: ClassificationMetrics, min_macro_f1: float, min_label_recall:
             f"macro-F1 {macro_f1:.3f} is below gate.min_macro_f1 {min_macro_f1:g} ({_sources_in_words(sources)})"
         )
     reasons += _low_recalls(judged, sources, min_label_recall, "images")
-    reasons += _contradictions(metrics)
+    reasons += (
+        _contradictions(metrics)
+        if isinstance(metrics, ClassificationMetrics)
+        else _recall_contradictions(metrics, "labels")
+    )
     return GateVerdict(passed=not reasons, reasons=tuple(reasons), judged_on=sources, macro_f1=macro_f1)
 
 
@@ -64,7 +71,7 @@ def judge_detection(metrics: DetectionMetrics, min_map_50: float, min_label_reca
     if map_50 is not None and map_50 < min_map_50 - ROUNDING:
         reasons.append(f"mAP50 {map_50:.3f} is below gate.min_map_50 {min_map_50:g} ({source})")
     reasons += _low_recalls(judged, sources, min_label_recall, "boxes")
-    reasons += _box_contradictions(metrics)
+    reasons += _recall_contradictions(metrics, "boxes")
     return GateVerdict(passed=not reasons, reasons=tuple(reasons), judged_on=sources, map_50=map_50)
 
 
@@ -126,19 +133,19 @@ def _contradictions(metrics: ClassificationMetrics) -> list[str]:
     ]
 
 
-def _box_contradictions(metrics: DetectionMetrics) -> list[str]:
-    # mAP50 has no interval; the share of true boxes found has one, and tells of the same failure.
+def _recall_contradictions(metrics: DetectionMetrics | MultiLabelMetrics, unit: str) -> list[str]:
+    # mAP50 has no interval; the share of true boxes found has one, and tells of the same failure. So with labels.
     estimate = metrics.cross_validated
-    boxes = sum(figures.support for figures in metrics.per_label.values())
-    if estimate is None or boxes < MIN_TEST_BOXES:
+    count = sum(figures.support for figures in metrics.per_label.values())
+    if estimate is None or count < MIN_TEST_BOXES:
         return []
-    tested = sum(figures.recall * figures.support for figures in metrics.per_label.values()) / boxes
-    # Labels are not equally easy: the estimate is weighed as the test boxes are.
-    expected = sum(estimate.per_label[label].recall * one.support for label, one in metrics.per_label.items()) / boxes
-    if not _contradicts(tested, boxes, expected):
+    tested = sum(figures.recall * figures.support for figures in metrics.per_label.values()) / count
+    # Labels are not equally easy: the estimate is weighed as the test split is.
+    expected = sum(estimate.per_label[label].recall * one.support for label, one in metrics.per_label.items()) / count
+    if not _contradicts(tested, count, expected):
         return []
     return [
-        f"{tested:.3f} of the {boxes} test boxes found contradicts the cross-validated {expected:.3f}; "
+        f"{tested:.3f} of the {count} test {unit} found contradicts the cross-validated {expected:.3f}; "
         "the test images differ from those trained on"
     ]
 
@@ -147,7 +154,9 @@ def _contradicts(share: float, count: int, expected: float) -> bool:
     return wilson_interval(round(share * count), count)[1] < expected - MAX_CONTRADICTION
 
 
-def _figures(label: str, tested: LabelMetrics, metrics: ClassificationMetrics) -> tuple[LabelMetrics, str]:
+def _figures(
+    label: str, tested: LabelMetrics, metrics: ClassificationMetrics | MultiLabelMetrics
+) -> tuple[LabelMetrics, str]:
     if tested.support < MIN_TEST_IMAGES and metrics.cross_validated:
         return metrics.cross_validated.per_label[label], CROSS_VALIDATION
     return tested, TEST

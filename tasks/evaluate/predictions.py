@@ -22,7 +22,7 @@ def predict_entries(
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     predictions: list[ImagePrediction] = []
-    join = JOINS[predictor.card.task]
+    join = _with_any_labels if predictor.card.is_multi_label else JOINS[predictor.card.task]
     for start in range(0, len(entries), BATCH_SIZE):
         batch = entries[start : start + BATCH_SIZE]
         answers = predictor.predict_bytes([read_image_bytes(root, entry) for entry in batch])
@@ -50,6 +50,10 @@ def _joined(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
         confidences=answer.confidences,
         given=answer.labels,
     )
+
+
+def _with_any_labels(entry: ImageEntry, answer: Prediction) -> ImagePrediction:
+    return _joined(entry, answer).model_copy(update={"labels_per_image": "any"})
 
 
 def _with_boxes(entry: ImageEntry, answer: Prediction) -> ImagePrediction:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -41,7 +42,8 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
 
     `confidences` holds all labels, highest first; `given` those at or above their thresholds. A detector's answer has
     boxes besides: `true_boxes` in the order of the manifest, `boxes` the surest first; both are None for a classifier.
-    An anomaly model's has boxes around hot regions and a `heat_map`, which others have not.
+    An anomaly model's has boxes around hot regions and a `heat_map`, which others have not. `labels_per_image` is that
+    of the model's card.
     """
 
     source_ref: str
@@ -52,6 +54,7 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
     true_boxes: tuple[BoundingBox, ...] | None = None
     boxes: tuple[DetectedBox, ...] | None = None
     heat_map: HeatMap | None = None
+    labels_per_image: Literal["any"] | None = None
 
     @property
     def top_label(self) -> str:
@@ -68,10 +71,11 @@ class ImagePrediction(BaseModel, frozen=True, extra="forbid"):
         """Whether the top label is true; of a detector, whether its given boxes are the true ones, none more or less.
 
         A given box is a true one when label and place agree, the latter as `tasks/metrics/matching.py` has it. An
-        anomaly model is right when it gives its label to an abnormal image, or none to a normal one.
+        anomaly model is right when it gives its label to an abnormal image, or none to a normal one, and a classifier
+        of any number of labels when it gives those that are true and no other.
         """
-        if self.heat_map is not None:
-            return self.given == self.truth
+        if self.heat_map is not None or self.labels_per_image == "any":
+            return set(self.given) == set(self.truth)
         if self.boxes is None:
             return self.top_label in self.truth
         matches = match_boxes(self.true_boxes or (), self.given_boxes)

@@ -21,6 +21,8 @@ PALETTE = ("#0b6e75", "#d9822b", "#6b4fa0", "#2f7d32", "#b3363e", "#3565a8", "#8
 LEGEND_LABELS = 10
 NAMED_LABELS = 40
 """Above it, a confusion matrix shows shades only: thousands of texts take minutes and gigabytes, and say nothing."""
+DRAWN_LABELS = 60
+"""Above it, a chart with a row for each label shows the weakest."""
 MAX_MATRIX_INCHES = 16.0
 LABEL_CHARACTERS = 24
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -64,14 +66,19 @@ def curve_figure() -> tuple[Figure, Axes]:
 
 
 def matrix_figure(
-    matrix: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str], row_axis: str, column_axis: str
+    matrix: NDArray[np.int64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    row_axis: str,
+    column_axis: str,
+    wholes: NDArray[np.int64] | None = None,
 ) -> Figure:
-    """Draw a square of counts, shaded by their share of the row, with the names of rows and columns."""
+    """Draw a square of counts, shaded by their share of the row or of its whole, with names of rows and columns."""
     is_named = len(rows) <= NAMED_LABELS
     size = min(max(4.0, 1.6 + 0.62 * len(rows)), MAX_MATRIX_INCHES)
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    share = matrix / np.maximum(matrix.sum(axis=1) if wholes is None else wholes, 1)[:, None]
     axes.imshow(share, cmap="GnBu", vmin=0.0, vmax=1.0)
     for (row, column), count in np.ndenumerate(matrix if is_named else matrix[:0]):
         colour = "white" if share[row, column] > 0.6 else (INK if count else "#a9b4be")
@@ -83,6 +90,12 @@ def matrix_figure(
     axes.set_ylabel(row_axis)
     axes.spines[:].set_visible(False)
     return figure
+
+
+def weakest_labels(figure_of: Mapping[str, float]) -> list[str]:
+    """Return the labels that a chart has rows for, in their order: all, or the lowest of too many."""
+    weakest = set(sorted(figure_of, key=lambda label: figure_of[label])[:DRAWN_LABELS])
+    return [label for label in figure_of if label in weakest]
 
 
 def short(label: str) -> str:

@@ -13,6 +13,7 @@ from tasks.evaluate.answers import Answers, Measured
 from tasks.evaluate.classification import classifier_headline, evaluate_classifier
 from tasks.evaluate.detection import detector_headline, evaluate_detector
 from tasks.evaluate.gate import judge_metrics
+from tasks.evaluate.multi_label import evaluate_multi_label, multi_label_headline
 from tasks.evaluate.predictions import predict_entries, write_predictions
 from tasks.evaluate.records import (
     FIGURES_FOLDER,
@@ -25,6 +26,7 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.metrics.anomaly import AnomalyMetrics
 from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.multi_label import MultiLabelMetrics
 from tasks.metrics.task_metrics import TaskMetrics
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
@@ -60,7 +62,8 @@ def evaluate_model(home: Home, manifest: Manifest, model: TrainedModel, gate: Ga
 
     def make(folder: Path) -> Evaluation:
         answers = _answers(manifest, model)
-        measured = EVALUATORS[manifest.task](answers)
+        evaluate = evaluate_multi_label if manifest.is_multi_label else EVALUATORS[manifest.task]
+        measured = evaluate(answers)
         _write(folder, answers, measured)
         return Evaluation(
             bundle_digest=model.bundle_digest, manifest_digest=manifest.manifest_digest, metrics=measured.metrics
@@ -108,6 +111,8 @@ def headline(metrics: TaskMetrics) -> str:
     """Return the figures that a log line tells."""
     if isinstance(metrics, AnomalyMetrics):
         return anomaly_headline(metrics)
+    if isinstance(metrics, MultiLabelMetrics):
+        return multi_label_headline(metrics)
     return detector_headline(metrics) if isinstance(metrics, DetectionMetrics) else classifier_headline(metrics)
 
 

@@ -1,7 +1,5 @@
 """What the export stage tells the stages after it."""
 
-from pathlib import Path
-
 from tasks.stores.content import StageRecord
 
 SUMMARY_FILE = "manifest_summary.json"
@@ -12,13 +10,13 @@ class ExportedGroundTruth(StageRecord, frozen=True):
     """Ground truth that was written for a user.
 
     Attributes:
-        folder: absolute.
+        folder: absolute path, or its address in an object store.
         format: of the files, such as `ground-truth`.
         files: references of all files below it.
         reasons: a sentence for each rule of the managed service that the dataset as a whole breaks; empty unless its
             rules were asked for.
         findings: number of findings by code, of all stages.
-        report_path: the data report, absolute.
+        report_path: the data report, in that folder.
         mlflow_run_id: the MLflow run that holds report and pictures.
     """
 
@@ -29,8 +27,3 @@ class ExportedGroundTruth(StageRecord, frozen=True):
     findings: dict[str, int]
     report_path: str
     mlflow_run_id: str
-
-    @property
-    def summary_path(self) -> Path:
-        """The manifest summary."""
-        return Path(self.folder) / SUMMARY_FILE

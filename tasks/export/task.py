@@ -20,7 +20,7 @@ from tasks.manifest.records import Manifest, read_all_findings
 from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
-from tasks.stores.output import OutputFolder, require_apart
+from tasks.stores.object_output import Output, output_at
 from tasks.tracking.registry import DATASET_DIGEST_TAG
 from tasks.tracking.runs import PREFECT_FLOW_RUN_TAG, experiment_of, run_of_key
 
@@ -40,9 +40,9 @@ def require_exportable(config: GroundTruthConfig) -> None:
     if "(" in config.data.group_by:
         compile_group_pattern(config.data.group_by)
     if config.output:
-        target = Path(config.output).expanduser().resolve()
-        require_apart(target, [config.data.source, config.data.test_source, config.data.image_root])
-        OutputFolder(target, EXPORT_MARKER_NAME).require_own()
+        output = output_at(config.output, EXPORT_MARKER_NAME)
+        output.require_apart([config.data.source, config.data.test_source, config.data.image_root])
+        output.require_own()
 
 
 @engine.stage("export ground truth")
@@ -51,10 +51,9 @@ def export_ground_truth(
 ) -> ExportedGroundTruth:
     """Write manifests (or another format), summary, annotated manifests, findings, pictures and report to a folder."""
     _require_room(config.format, manifest.task)
-    target = _output_path(home, manifest, config)
-    require_apart(target, [images.root, images.test_root])
-    output = OutputFolder(target, EXPORT_MARKER_NAME)
-    with home.lock(f"export-{digest_of(str(target))[:16]}"):
+    output = _output(home, manifest, config)
+    output.require_apart([images.root, images.test_root])
+    with home.lock(f"export-{digest_of(output.address)[:16]}"):
         output.require_own()
         with output.unfinished() as folder:
             export = _export(folder, images, manifest, config)
@@ -70,15 +69,16 @@ def export_ground_truth(
             write_findings(folder / FINDINGS_FILE, findings)
             shutil.copytree(described.pictures_path, folder / PICTURES_FOLDER)
             shutil.copyfile(described.report_path, folder / DATA_REPORT_FILE)
+            told = (folder / FINDINGS_FILE).read_text(encoding="utf-8")
             files = output.publish(folder)
     record = ExportedGroundTruth(
-        folder=str(target),
+        folder=output.address,
         format=config.format,
         files=tuple(files),
         reasons=reasons,
         findings=count_by_code(findings),
-        report_path=str(target / DATA_REPORT_FILE),
-        mlflow_run_id=_log(home, manifest, described, target),
+        report_path=f"{output.address}/{DATA_REPORT_FILE}",
+        mlflow_run_id=_log(home, manifest, described, told),
     )
     _tell(record, found)
     return record
@@ -125,13 +125,12 @@ def _export(folder: Path, images: IngestedImages, manifest: Manifest, config: Gr
     )
 
 
-def _output_path(home: Home, manifest: Manifest, config: GroundTruthConfig) -> Path:
-    if config.output:
-        return Path(config.output).expanduser().resolve()
-    return home.ground_truth_path / manifest.dataset_name / f"{manifest.task}-{config.format}"
+def _output(home: Home, manifest: Manifest, config: GroundTruthConfig) -> Output:
+    own = home.ground_truth_path / manifest.dataset_name / f"{manifest.task}-{config.format}"
+    return output_at(config.output or str(own), EXPORT_MARKER_NAME)
 
 
-def _log(home: Home, manifest: Manifest, described: DataReport, folder: Path) -> str:
+def _log(home: Home, manifest: Manifest, described: DataReport, findings: str) -> str:
     """Leave report, pictures and manifests in the MLflow run of this manifest, made at its first export."""
     run_key = digest_of(["ground-truth", manifest.manifest_digest, described.key])
     name = f"{manifest.dataset_name}-{manifest.task}-data"
@@ -145,7 +144,7 @@ def _log(home: Home, manifest: Manifest, described: DataReport, folder: Path) ->
             run.log_figures({"task": manifest.task}, counts, {DATASET_DIGEST_TAG: manifest.dataset_digest})
             run.log_file(described.report_path)
             run.log_files(described.pictures_path, PICTURES_FOLDER)
-            run.log_file(folder / FINDINGS_FILE)
+            run.log_text(findings, FINDINGS_FILE)
             for split in SPLITS:
                 run.log_file(manifest.manifest_path(split), "manifests")
             run.mark_logged()

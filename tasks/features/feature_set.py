@@ -2,11 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -25,7 +25,8 @@ FeatureStep = Annotated[
     Hog | Gabor | Edges | Corners | Blobs | SiftWords | LocalBinaryPatterns | Tamura | Colour,
     Field(discriminator="name"),
 ]
-FEATURES: dict[str, type[FeatureStep]] = {
+FeatureName = Literal["hog", "gabor", "edges", "corners", "blobs", "sift_words", "lbp", "tamura", "colour"]
+FEATURES: Mapping[FeatureName, type[FeatureStep]] = {
     "hog": Hog,
     "gabor": Gabor,
     "edges": Edges,
@@ -38,7 +39,6 @@ FEATURES: dict[str, type[FeatureStep]] = {
 }
 """All features by name; each works with its defaults."""
 
-Source = TypeVar("Source")
 FeatureRows = NDArray[np.float32]
 """N x F: one row for each image."""
 
@@ -97,30 +97,6 @@ class FeatureSet:
             assert self.vocabulary is not None  # noqa: S101 - checked when the set was made
             return step.extract(image, self.vocabulary)
         return step.extract(image)
-
-
-def fit_features(
-    steps: Sequence[FeatureStep], images: Sequence[Source], read: Callable[[Source], RgbImage], seed: int
-) -> FeatureSet:
-    """Learn from training images what the features need.
-
-    Args:
-        steps: the features.
-        images: training images, or whatever `read` makes them of: it is called only for those that are needed, by
-            several threads, and few images are in memory at a time.
-        read: gives the image.
-        seed: of everything random.
-
-    Raises:
-        DataError: when the images have too few keypoints for the vocabulary of `sift_words`.
-        RequestError: when a feature is named twice.
-    """
-    words = next((step for step in steps if isinstance(step, SiftWords)), None)
-    if words is None:
-        return FeatureSet(tuple(steps))
-    with image_threads() as pool:
-        descriptors = list(pool.map(lambda image: words.describe(read(image)), images))
-    return FeatureSet(tuple(steps), words.fit(descriptors, seed))
 
 
 @contextmanager

@@ -13,13 +13,15 @@ from tasks.features.values import GreyPlane, Values, as_values, grey_bytes, grey
 from tasks.vision.images import RgbImage
 
 DESCRIPTOR_WIDTH = 128
-MAX_DESCRIPTORS = 50_000
+MAX_DESCRIPTORS = 20_000
 """Descriptors that a vocabulary is learned from at most; drawn from all of them."""
-_ITERATIONS, _TRIALS = 50, 3
+_ITERATIONS, _TRIALS = 20, 1
+"""Every fold learns words anew. Measured on photographs: 50 iterations, the best of 3 trials and 50,000 descriptors
+take 13 times as long, and bring the descriptors nearer to their words by 0.7 %."""
 _DEVIATION = 2.0
 
-Descriptors = NDArray[np.float32]
-"""K x 128: one row for each keypoint, of Euclidean length 1."""
+Descriptors = NDArray[np.uint8]
+"""K x 128: SIFT's own whole numbers, one row for each keypoint; a row of zeros stands for none."""
 Vocabulary = NDArray[np.float32]
 """W x 128: the visual words, in the order of the values."""
 
@@ -108,9 +110,9 @@ class SiftWords(BaseModel, frozen=True, extra="forbid"):
         # An object for each call: threads must not share one.
         _, found = cv2.SIFT.create(nfeatures=self.keypoints).detectAndCompute(grey_bytes(image), None)
         if found is None:
-            return np.zeros((0, DESCRIPTOR_WIDTH), np.float32)
-        rows = np.asarray(found, np.float32)
-        return np.asarray(np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1.0)), np.float32)
+            return np.zeros((0, DESCRIPTOR_WIDTH), np.uint8)
+        # Of equally strong keypoints OpenCV gives all.
+        return np.asarray(found[: self.keypoints], np.uint8)
 
     def fit(self, descriptors: Sequence[Descriptors], seed: int) -> Vocabulary:
         """Learn the words, k-means' centres, from the descriptors of training images.
@@ -118,9 +120,10 @@ class SiftWords(BaseModel, frozen=True, extra="forbid"):
         Raises:
             DataError: when there are fewer different descriptors than words.
         """
-        rows = np.concatenate([np.zeros((0, DESCRIPTOR_WIDTH), np.float32), *descriptors])
-        if len(rows) > MAX_DESCRIPTORS:
-            rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), MAX_DESCRIPTORS, replace=False))]
+        found = np.concatenate([np.zeros((0, DESCRIPTOR_WIDTH), np.uint8), *map(_described, descriptors)])
+        if len(found) > MAX_DESCRIPTORS:
+            found = found[np.sort(np.random.default_rng(seed).choice(len(found), MAX_DESCRIPTORS, replace=False))]
+        rows = _roots(found)
         different = len(np.unique(rows, axis=0))
         if different < self.words:
             raise DataError(
@@ -135,9 +138,23 @@ class SiftWords(BaseModel, frozen=True, extra="forbid"):
 
     def extract(self, image: RgbImage, vocabulary: Vocabulary) -> Values:
         """Return the share of each word among the image's keypoints; all 0 without keypoints."""
-        descriptors = self.describe(image)
-        if not len(descriptors):
+        return self.count(self.describe(image), vocabulary)
+
+    def count(self, descriptors: Descriptors, vocabulary: Vocabulary) -> Values:
+        """Return what `extract` does, of an image's descriptors."""
+        rows = _roots(_described(descriptors))
+        if not len(rows):
             return np.zeros(self.words, np.float32)
-        distances = (vocabulary**2).sum(axis=1) - 2 * descriptors @ vocabulary.T
+        distances = (vocabulary**2).sum(axis=1) - 2 * rows @ vocabulary.T
         counts = np.bincount(distances.argmin(axis=1), minlength=self.words)
-        return as_values(counts / len(descriptors))
+        return as_values(counts / len(rows))
+
+
+def _described(descriptors: Descriptors) -> Descriptors:
+    return descriptors[descriptors.any(axis=1)]
+
+
+def _roots(descriptors: Descriptors) -> NDArray[np.float32]:
+    """Return rows of Euclidean length 1, whose products are the Hellinger kernel of the descriptors."""
+    rows = descriptors.astype(np.float32)
+    return np.asarray(np.sqrt(rows / rows.sum(axis=1, keepdims=True)), np.float32)

@@ -37,7 +37,7 @@ def read_vocabulary(folder: Path, sha256: str) -> Vocabulary:
         raise BundleError(f"{path} does not have the digest that is known of it; fetch or register the model anew")
     try:
         words = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise BundleError(f"{path} is no array: {error}") from error
     if not _is_vocabulary(words):
         raise BundleError(f"{path} holds no visual words (W x {DESCRIPTOR_WIDTH} finite 32-bit floats)")

@@ -50,6 +50,7 @@ class Draft:
     Attributes:
         labels: image-level label to its confidence, 0 to 1.
         boxes: None until an attribute speaks of boxes.
+        lists_no_label: an attribute lists the labels of the image, and there are none.
     """
 
     __slots__ = (
@@ -60,6 +61,7 @@ class Draft:
         "job_name",
         "labels",
         "limits",
+        "lists_no_label",
         "problems",
         "segmentation",
         "stated_date",
@@ -71,6 +73,7 @@ class Draft:
         self.problems: list[Problem] = []
         self.labels: dict[str, float] = {}
         self.boxes: list[BoxRow] | None = None
+        self.lists_no_label = False
         self.segmentation: Segmentation | None = None
         self.width = 0
         self.height = 0
@@ -92,6 +95,8 @@ class Draft:
             if not self.boxes and any(problem.is_error for problem in self.problems):
                 self.boxes = None
         if self.labels or self.boxes is not None or self.segmentation is not None:
+            return "valid"
+        if self.lists_no_label and not any(problem.is_error for problem in self.problems):
             return "valid"
         return self._settle_unusable()
 

@@ -77,9 +77,7 @@ def class_name(index: str, classes: dict[str, Any], attribute: Attribute) -> str
 
 def _take(attribute: Attribute, metadata: dict[str, Any], stated: list[tuple[str, Any]]) -> Take:
     def take(draft: Draft) -> None:
-        if not stated:
-            message = f"attribute {shown(attribute.name)} has no labels"
-            draft.report("WARNING_NO_ATTRIBUTE_ANNOTATIONS", message, attribute.name)
+        draft.lists_no_label |= not stated
         for label, confidence in stated:
             if accepts_label(label, attribute, draft):
                 taken = take_confidence(confidence, attribute, draft)

@@ -32,7 +32,8 @@ class ParsedLine(NamedTuple):
     Attributes:
         value: the decoded object; None when the line is no JSON object.
         source_ref: as stated; empty when the line has none that is accepted.
-        status: `invalid` exactly when one of the problems is fatal; `ignored` lines have nothing to learn from.
+        status: `invalid` exactly when one of the problems is fatal; `ignored` lines have nothing to learn from. A
+            valid line without labels, boxes and mask lists the labels of its image, which are none.
         problems: in the order in which they were found.
         labels: image-level labels, sorted, each once.
         confidences: 0 to 1, one for each of `labels`.

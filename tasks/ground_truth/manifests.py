@@ -1,7 +1,8 @@
 """Ground Truth manifests: JSON Lines in the SageMaker format, the contract between the stages.
 
 Writes and reads Keeneye's own manifests. An image-level label is an attribute whose value is the class index and
-whose `-metadata` names the class (SageMaker developer guide, "Image classification job output"); boxes are one
+whose `-metadata` names the class (SageMaker developer guide, "Image classification job output"), of an image without
+any an empty list ("Multi-label image classification job output"); boxes are one
 attribute with the image's size and the annotations, whose class map lists the classes of that image ("Bounding box job
 output"). What Keeneye knows beyond the format stands under `keeneye-metadata`, as the service keeps its own under
 `cl-metadata`.
@@ -26,6 +27,7 @@ _ENTRY = TypeAdapter(ImageEntry)
 LABEL_ATTRIBUTE = "label"
 BOXES_ATTRIBUTE = "boxes"
 CLASSIFICATION_TYPE = "groundtruth/image-classification"
+MULTI_LABEL_TYPE = "groundtruth/image-classification-multilabel"
 DETECTION_TYPE = "groundtruth/object-detection"
 
 
@@ -71,6 +73,8 @@ def manifest_line(
 
 def _labels(entry: ImageEntry, class_ids: Mapping[str, int], about: Mapping[str, str]) -> dict[str, Any]:
     labels = entry.truth.labels
+    if not labels:
+        return no_labels(about)
     attributes: dict[str, Any] = {}
     for index, (label, confidence) in enumerate(zip(labels, _confidences(entry.truth), strict=True)):
         attribute = LABEL_ATTRIBUTE if len(labels) == 1 else f"{LABEL_ATTRIBUTE}-{index}"
@@ -82,6 +86,12 @@ def _labels(entry: ImageEntry, class_ids: Mapping[str, int], about: Mapping[str,
             **about,
         }
     return attributes
+
+
+def no_labels(about: Mapping[str, str]) -> dict[str, Any]:
+    """Return the attribute of an image that no label fits, with what its metadata says besides."""
+    maps: dict[str, dict[str, Any]] = {"class-map": {}, "confidence-map": {}}
+    return {LABEL_ATTRIBUTE: [], f"{LABEL_ATTRIBUTE}-metadata": {**maps, "type": MULTI_LABEL_TYPE, **about}}
 
 
 def _boxes(entry: ImageEntry, class_ids: Mapping[str, int], about: Mapping[str, str]) -> dict[str, Any]:
@@ -174,7 +184,7 @@ def _read_labels(line: Mapping[str, Any]) -> dict[str, Any]:
     named = sorted(
         (value["class-name"], value["confidence"])
         for key, value in line.items()
-        if key.endswith("-metadata") and key != SERVICE_KEY
+        if key.endswith("-metadata") and key != SERVICE_KEY and value["type"] != MULTI_LABEL_TYPE
     )
     confidences = tuple(confidence for _, confidence in named)
     is_sure = all(confidence == 1.0 for confidence in confidences)

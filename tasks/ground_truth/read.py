@@ -146,6 +146,7 @@ def _image_of(parsed: ParsedLine, resolver: ReferenceResolver, base: str) -> tup
         job_name=parsed.job_name,
         is_human=parsed.is_human,
         stated_ref=parsed.source_ref,
+        is_negative=not parsed.labels and parsed.boxes is None and mask is None,
     )
     return parsed, image
 

@@ -10,10 +10,10 @@ import tasks
 from flows.config import GateConfig
 from flows.environment_config import EnvironmentConfig
 from tasks import engine
-from tasks.bundle_export.records import ExportSource
+from tasks.bundle_export.records import ExportSource, FoundVersion
 from tasks.errors import DataError, EnvironmentFailed
 from tasks.evaluate.records import Evaluation
-from tasks.inference_test.probe import ProbeRequest, probe
+from tasks.inference_test.probe import EvaluatedImages, ProbeRequest, probe
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.manifest.records import Manifest
 from tasks.register.records import RegisteredVersion
@@ -35,9 +35,7 @@ def run_inference_test(
         registry_uri=home.registry_uri,
         model_uri=version.model_uri,
         expected_digest=version.bundle_digest,
-        manifest=manifest.manifest_path("test"),
-        root=Path(manifest.roots["test"]),
-        predictions=evaluation.predictions_path,
+        evaluated=_evaluated(manifest, evaluation.predictions_path),
         max_confidence_drift=gate.max_confidence_drift,
         max_latency_ms=gate.max_latency_ms,
     )
@@ -55,25 +53,47 @@ def check_version(home: Home, version: ExportSource, environment: EnvironmentCon
     """
     if not version.predictions_path:
         raise DataError(
-            f"{version.model_uri} cannot be tested here: its evaluation is not in {home.store.root}; use the "
-            "KEENEYE_HOME that trained it, or train again here"
+            f"{version.model_uri} cannot be tested here: {home.store.root} holds no evaluation of it that this Keeneye "
+            "can read; use the KEENEYE_HOME that trained it, or train again here"
         )
-    request = ProbeRequest(
+    return _told(probe(_request_before_a_move(home, version, environment)))
+
+
+@engine.stage("test version again")
+def check_version_again(home: Home, version: FoundVersion, environment: EnvironmentConfig) -> InferenceTest:
+    """Fetch a version that was in use before, and let it answer what test images there are.
+
+    Its bundle must be the one that was registered, open and answer as it did; a machine that is slow just now, and
+    images or an evaluation that are gone, are warnings: what cannot be shown today was shown before it stood there.
+
+    Raises:
+        EnvironmentFailed: when the registry does not answer.
+    """
+    request = _request_before_a_move(home, version, environment)
+    return _told(probe(request.model_copy(update={"is_rollback": True})))
+
+
+def _request_before_a_move(home: Home, version: FoundVersion, environment: EnvironmentConfig) -> ProbeRequest:
+    # Probed in this process, which trained nothing: one of its own would take half the seconds that a rollback has.
+    manifest, predictions = version.manifest, version.predictions_path
+    return ProbeRequest(
         home=home.root,
         tracking_uri=home.tracking_uri,
         registry_uri=home.registry_uri,
         model_uri=version.model_uri,
         expected_digest=version.bundle_digest,
-        manifest=version.manifest.manifest_path("test"),
-        root=Path(version.manifest.roots["test"]),
-        predictions=Path(version.predictions_path),
+        evaluated=_evaluated(manifest, Path(predictions)) if manifest and predictions else None,
         max_confidence_drift=environment.policy.max_confidence_drift,
         max_latency_ms=environment.policy.max_latency_ms,
         limits_of="policy",
         max_images=MAX_IMAGES_BEFORE_A_MOVE,
     )
-    # In this process, which trained nothing: one of its own would take half the seconds that a rollback has.
-    return _told(probe(request))
+
+
+def _evaluated(manifest: Manifest, predictions: Path) -> EvaluatedImages:
+    return EvaluatedImages(
+        manifest=manifest.manifest_path("test"), root=Path(manifest.roots["test"]), predictions=predictions
+    )
 
 
 def _told(outcome: InferenceOutcome) -> InferenceTest:
@@ -85,6 +105,8 @@ def _told(outcome: InferenceOutcome) -> InferenceTest:
         outcome.latency_ms_p50,
         outcome.latency_ms_p95,
     )
+    for warning in outcome.warnings:
+        engine.logger().warning("%s", warning)
     return InferenceTest(outcome=outcome)
 
 

@@ -74,8 +74,8 @@ def find_annotation_files(folder: Path, refs: Sequence[PurePosixPath]) -> Annota
     return AnnotationFiles("Ground Truth", tuple(manifests)) if manifests else None
 
 
-def recognise_annotation_file(path: Path) -> AnnotationFiles | None:
-    """Return what a single file is; None when it is no annotation file of a known format.
+def recognise_annotation_file(path: Path, folder: Path) -> AnnotationFiles | None:
+    """Return what a single file below `folder` is; None when it is no annotation file of a known format.
 
     Raises:
         DataError: when it is a manifest of nothing.
@@ -84,7 +84,7 @@ def recognise_annotation_file(path: Path) -> AnnotationFiles | None:
         raise DataError(
             f"The manifest file is empty (ERROR_EMPTY_MANIFEST): {path} has no lines; name another, or a folder"
         )
-    return find_annotation_files(path.parent, [PurePosixPath(path.name)])
+    return find_annotation_files(folder, [PurePosixPath(path.relative_to(folder))])
 
 
 def read_annotation_files(

@@ -126,20 +126,33 @@ def _write_members(members: Iterator[Member], folder: Path, meter: _Meter) -> It
             yield Finding(code=code, source_ref=shown, message=message)
 
 
+def problem_of_name(name: str) -> tuple[str, str] | None:
+    """Return code and message of why a name that others chose is no path below a folder; None when it is one."""
+    return _leads_out(name) or _unusable(name)
+
+
+def _leads_out(name: str) -> tuple[str, str] | None:
+    if name.startswith("/") or ".." in name.split("/") or "\\" in name or _DRIVE.match(name):
+        return "ERROR_OUTSIDE_SOURCE", "the name leads out of its folder or has a backslash; rename the file"
+    return None
+
+
+def _unusable(name: str) -> tuple[str, str] | None:
+    if not _is_text(name) or _CONTROL_CHARACTER.search(name):
+        return "ERROR_INVALID_FILE_NAME", "the name is not valid UTF-8 or has control characters; rename the file"
+    if not PurePosixPath(name).name or name.count("/") >= MAX_FOLDERS:
+        return "ERROR_INVALID_FILE_NAME", f"the name is empty or more than {MAX_FOLDERS} folders deep; rename the file"
+    return None
+
+
 def _problem_of(member: Member) -> tuple[str, str] | None:
-    name = member.name
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name or _DRIVE.match(name):
-        return "ERROR_OUTSIDE_SOURCE", "the name leads out of the archive's folder or has a backslash; pack it anew"
+    if outside := _leads_out(member.name):
+        return outside
     if member.kind == "link":
         return "WARNING_IGNORED_FILE", "links are not unpacked; pack the file that it leads to"
     if member.kind == "special":
         return "WARNING_IGNORED_FILE", "devices, pipes and files with holes are not unpacked; pack a plain file"
-    if not _is_text(name) or _CONTROL_CHARACTER.search(name):
-        return "ERROR_INVALID_FILE_NAME", "the name is not valid UTF-8 or has control characters; rename the file"
-    if not PurePosixPath(name).name or len(parts) > MAX_FOLDERS:
-        return "ERROR_INVALID_FILE_NAME", f"the name is empty or more than {MAX_FOLDERS} folders deep; rename the file"
-    return None
+    return _unusable(member.name)
 
 
 def _write_file(member: Member, folder: Path, meter: _Meter) -> tuple[str, str] | None:

@@ -215,7 +215,7 @@ def _mask_digest(root: Path, file: AnnotatedImage, limits: ImageLimits) -> str:
 
 def _truth(file: AnnotatedImage, placed: PlacedBoxes) -> Truth | None:
     boxes = placed.boxes
-    if not file.labels and boxes is None and not file.mask_ref:
+    if not (file.labels or file.mask_ref or file.is_negative) and boxes is None:
         return None
     given = dict(zip(file.labels, file.confidences or (1.0,) * len(file.labels), strict=True))
     labels = tuple(sorted({*file.labels, *(box.label for box in boxes or ())}))

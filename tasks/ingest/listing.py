@@ -43,7 +43,8 @@ def list_source(source: OpenedSource, rewrite: Sequence[RewriteRule], rules: Rea
     found = _annotation_files(source, beside)
     listing = _list_annotated(source, found, refs, beside, rewrite, rules) if found else list_folders(refs)
     findings = [*source.findings, *odd]
-    usable = tuple(file for file in listing.files if has_valid_labels(file, findings))
+    readable = (file for file in listing.files if file.source_ref not in source.unreadable)
+    usable = tuple(file for file in readable if has_valid_labels(file, findings))
     findings += listing.findings
     if not usable:
         raise DataError(_nothing_found(source, listing, len(refs), findings))
@@ -59,7 +60,7 @@ def _list_annotated(
     rules: ReadingRules,
 ) -> Listing:
     folder, root = source.folder, source.root
-    resolver = ReferenceResolver(root, map(str, refs), rewrite)
+    resolver = ReferenceResolver(root, map(str, refs), [*rewrite, *source.rules])
     names, files = [str(ref) for ref in beside], [str(ref) for ref in refs]
     reading = read_annotation_files(found, folder, root, resolver, names, files, rules)
     images, repeated = _named_once(reading.images)
@@ -87,7 +88,7 @@ def _annotation_files(source: OpenedSource, refs: Sequence[PurePosixPath]) -> An
                 "leave data.image_root empty, or name a source with annotation files"
             )
         return found
-    found = recognise_annotation_file(source.annotation_file)
+    found = recognise_annotation_file(source.annotation_file, source.folder)
     if found is None:
         raise DataError(
             f"{source.annotation_file} is no annotation file that can be read (Ground Truth manifest, COCO JSON, YOLO "

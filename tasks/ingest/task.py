@@ -27,22 +27,21 @@ from tasks.ingest.records import (
     ListedImages,
     write_listed,
 )
-from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source
+from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source, with_images
 from tasks.ingest.unlabelled import list_unlabelled
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 LISTING_VERSION = "1"
 
 
 @engine.stage("ingest images")
 def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     """Read and check the source (and the test source), leaving bad images out as findings."""
-    sources = [open_source(source, home.store, data.image_root) for source in (data.source, data.test_source) if source]
-    rules = ReadingRules(mode=data.rules, group_by=data.group_by)
-    rewrite = [RewriteRule.parse(text) for text in data.rewrite]
-    listings = [list_source(source, rewrite, rules) for source in sources]
+    with engine.progress("fetch images", "objects") as report:
+        opened = [_open_and_list(home, source, data, report) for source in (data.source, data.test_source) if source]
+    sources, listings = [source for source, _ in opened], [listing for _, listing in opened]
     roots = [source.root for source in sources]
     limits, name = _limits(data), data.name or default_dataset_name(data.source)
     digests = list(map(content_digest, roots, listings))
@@ -94,8 +93,13 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
 @engine.stage("list images")
 def list_images(home: Home, source: str, image_root: str = "", rewrite: Sequence[str] = ()) -> ListedImages:
     """List the images of a source, labelled or not, without opening them."""
-    opened = open_source(source, home.store, image_root)
-    images, findings = list_unlabelled(opened, [RewriteRule.parse(text) for text in rewrite])
+    rules = [RewriteRule.parse(text) for text in rewrite]
+    with engine.progress("fetch images", "objects") as report:
+        opened = open_source(source, home.store, image_root, report)
+        images, findings = list_unlabelled(opened, rules)
+        if opened.is_partial:
+            opened = with_images(opened, [image.source_ref for image in images], home.store, report)
+            images, findings = list_unlabelled(opened, rules)
     key = StageKey(
         stage="list",
         version=LISTING_VERSION,
@@ -128,6 +132,18 @@ def list_images(home: Home, source: str, image_root: str = "", rewrite: Sequence
         )
     engine.logger().info("%d images in %s", record.images, record.root)
     return record
+
+
+def _open_and_list(home: Home, source: str, data: DataConfig, report: engine.Report) -> tuple[OpenedSource, Listing]:
+    rules = ReadingRules(mode=data.rules, group_by=data.group_by)
+    rewrite = [RewriteRule.parse(text) for text in data.rewrite]
+    opened = open_source(source, home.store, data.image_root, report)
+    listing = list_source(opened, rewrite, rules)
+    if opened.is_partial:
+        refs = [ref for file in listing.files for ref in (file.source_ref, file.mask_ref) if ref]
+        opened = with_images(opened, refs, home.store, report)
+        listing = list_source(opened, rewrite, rules)
+    return opened, listing
 
 
 def _all_findings(listings: Sequence[Listing], checked: Sequence[CheckedFiles]) -> Iterator[Finding]:

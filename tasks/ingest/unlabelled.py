@@ -27,13 +27,16 @@ def list_unlabelled(source: OpenedSource, rewrite: Sequence[RewriteRule]) -> tup
     """
     refs, findings = walk_files(source.root)
     if source.annotation_file is not None:
-        images, refused = _of_manifest(source, ReferenceResolver(source.root, map(str, refs), rewrite))
+        images, refused = _of_manifest(
+            source, ReferenceResolver(source.root, map(str, refs), [*rewrite, *source.rules])
+        )
     elif source.folder != source.root:
         raise RequestError("images.image_root is for the references of a manifest; leave it empty for a folder")
     else:
         images, refused = _of_folder(refs)
         refused += findings
-    return sorted(images, key=lambda image: image.source_ref), [*source.findings, *refused]
+    readable = [image for image in images if image.source_ref not in source.unreadable]
+    return sorted(readable, key=lambda image: image.source_ref), [*source.findings, *refused]
 
 
 def _of_folder(refs: Sequence[PurePosixPath]) -> tuple[list[ListedImage], list[Finding]]:

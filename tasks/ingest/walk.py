@@ -17,6 +17,11 @@ def walk_files(root: Path) -> tuple[list[PurePosixPath], list[Finding]]:
     return refs, sorted(findings, key=lambda finding: (finding.source_ref, finding.code))
 
 
+def is_hidden(name: str) -> bool:
+    """Whether files and folders of a name are passed over."""
+    return name.startswith(".") or name == "Thumbs.db"
+
+
 def _walk(root: Path, findings: list[Finding]) -> Iterator[PurePosixPath]:
     def tell(error: OSError) -> None:
         findings.append(_unreadable_finding(Path(error.filename), root, error))
@@ -24,13 +29,13 @@ def _walk(root: Path, findings: list[Finding]) -> Iterator[PurePosixPath]:
     for folder, subfolders, names in os.walk(root, onerror=tell):
         here = Path(folder)
         for name in list(subfolders):
-            if name.startswith("."):
+            if is_hidden(name):
                 subfolders.remove(name)
             elif (here / name).is_symlink():
                 findings.append(_folder_link_finding(here / name, root))
         for name in names:
             path = here / name
-            if name.startswith(".") or name == "Thumbs.db":
+            if is_hidden(name):
                 continue
             problem = _name_or_link_problem(path, root)
             if problem:

@@ -15,6 +15,9 @@ GROUPS_FILE = "groups.json"
 ViewTask = Literal["classification", "detection", "anomaly"]
 
 
+LabelsPerImage = Literal["one", "any"]
+
+
 class DividedDataset(StageRecord, frozen=True):
     """A version of a dataset: its images, divided; the same for every task.
 
@@ -51,10 +54,10 @@ class Manifest(StageRecord, frozen=True):
         roots: per split, the folder to which its references are relative.
         labels: all labels, sorted; their places are the class ids.
         totals: number of images by split.
-        images: number of images by split and label (for classification: by the set of an image's labels; for anomaly:
-            normal ones and anomalies).
+        labels_per_image: of a classifier's images: one each, or any number, none among it.
+        images: number of images by split and label (for anomaly: normal ones and anomalies).
         boxes: number of boxes by split and label; empty for classification.
-        negatives: number of images by split that are known to have no box.
+        negatives: number of images by split that are known to have no box, or no label.
         groups: number of groups that stay together.
         findings: number of findings by code, of dividing and of this task.
         invalid: number of images left out because of an error.
@@ -69,6 +72,7 @@ class Manifest(StageRecord, frozen=True):
     division_path: str = ""
     roots: dict[Split, str]
     labels: tuple[str, ...]
+    labels_per_image: LabelsPerImage = "one"
     totals: dict[Split, int]
     images: dict[Split, dict[str, int]]
     boxes: dict[Split, dict[str, int]]
@@ -82,9 +86,9 @@ class Manifest(StageRecord, frozen=True):
         return Path(self.entry_path) / f"{split}.manifest"
 
     @property
-    def images_with_several_labels(self) -> int:
-        """Number of images that carry more than one label."""
-        return sum(count for split in self.images.values() for name, count in split.items() if name not in self.labels)
+    def is_multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.labels_per_image == "any"
 
     @property
     def groups_path(self) -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flows.config import DataConfig, GroundTruthTask, MaskConfig, Task
 from tasks import engine
@@ -14,16 +14,17 @@ from tasks.errors import DataError
 from tasks.ground_truth.manifests import write_manifest
 from tasks.ingest.records import IngestedImages
 from tasks.manifest.divide import DivisionRules
-from tasks.manifest.records import FINDINGS_FILE, DividedDataset, Manifest, ViewTask
+from tasks.manifest.records import FINDINGS_FILE, DividedDataset, LabelsPerImage, Manifest, ViewTask
 from tasks.manifest.version import divide_dataset
 from tasks.manifest.views import (
     NORMAL,
     NORMAL_LABELS,
+    Divided,
     View,
     anomaly_view,
+    choose_labels_per_image,
     classification_view,
     count_boxes,
-    count_images,
     count_labels,
     count_negatives,
     count_normal,
@@ -34,9 +35,9 @@ from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.vision.masks import MaskOptions
 
-STAGE_VERSION = "3"
+STAGE_VERSION = "4"
 COUNTS: Mapping[ViewTask, Callable[[View], dict[Split, dict[str, int]]]] = {
-    "classification": count_images,
+    "classification": count_labels,
     "detection": count_labels,
     "anomaly": count_normal,
 }
@@ -58,7 +59,8 @@ def build_manifest(
     # Versions follow each other: two at once would not know of each other's splits.
     with home.lock(f"dataset-{images.dataset_name}"):
         dataset = divide_dataset(home, images, rules)
-    record = _write_view(home, images, dataset, ViewRules(view_task, masks, _normal_labels(data)))
+    rules_of_view = ViewRules(view_task, masks, _normal_labels(data), data.labels_per_image)
+    record = _write_view(home, images, dataset, rules_of_view)
     _tell(record)
     findings_path = Path(record.entry_path) / FINDINGS_FILE
     # Over both stages: an image counts once, whichever check it fails.
@@ -74,18 +76,20 @@ def build_manifest(
 
 @dataclass(frozen=True, slots=True)
 class ViewRules:
-    """What a task's manifests depend on besides the dataset: the task, and for some tasks masks and normal labels."""
+    """What a task's manifests depend on besides the dataset: the task, and what counts for some tasks."""
 
     task: ViewTask
     masks: MaskConfig
     normal_labels: frozenset[str]
+    labels_per_image: Literal["auto", LabelsPerImage]
 
     @property
     def config(self) -> dict[str, Any]:
         """The settings that count for the task."""
         masks = {} if self.task == "classification" else self.masks.model_dump()
         normal = {"normal_labels": sorted(self.normal_labels)} if self.task == "anomaly" else {}
-        return {"task": self.task, "masks": masks, **normal}
+        several = {"labels_per_image": self.labels_per_image} if self.task == "classification" else {}
+        return {"task": self.task, "masks": masks, **normal, **several}
 
 
 def _normal_labels(data: DataConfig) -> frozenset[str]:
@@ -103,7 +107,9 @@ def _write_view(home: Home, images: IngestedImages, dataset: DividedDataset, rul
 
     def make(folder: Path) -> Manifest:
         roots = _roots(images)
-        view = _view(dataset, roots, rules)
+        divided = {split: list(read_index(dataset.index_path(split))) for split in SPLITS}
+        per_image = choose_labels_per_image(divided) if rules.labels_per_image == "auto" else rules.labels_per_image
+        view = _view(divided, roots, rules, per_image)
         labels = _labels(view, rules.task)
         class_ids = {label: index for index, label in enumerate(labels)}
         paths = {split: folder / f"{split}.manifest" for split in SPLITS}
@@ -119,6 +125,7 @@ def _write_view(home: Home, images: IngestedImages, dataset: DividedDataset, rul
             parent_digest=dataset.parent_digest,
             roots=roots,
             labels=tuple(labels),
+            labels_per_image=per_image if rules.task == "classification" else "one",
             totals={split: len(view.entries[split]) for split in SPLITS},
             images=COUNTS[rules.task](view),
             boxes=count_boxes(view),
@@ -132,10 +139,9 @@ def _write_view(home: Home, images: IngestedImages, dataset: DividedDataset, rul
     return record.model_copy(update={"entry_path": str(path), "division_path": dataset.entry_path})
 
 
-def _view(dataset: DividedDataset, roots: Mapping[Split, str], rules: ViewRules) -> View:
-    divided = {split: list(read_index(dataset.index_path(split))) for split in SPLITS}
+def _view(divided: Divided, roots: Mapping[Split, str], rules: ViewRules, per_image: LabelsPerImage) -> View:
     if rules.task == "classification":
-        return classification_view(divided)
+        return classification_view(divided, per_image)
     folders = {split: Path(root) for split, root in roots.items()}
     options = MaskOptions(**rules.masks.model_dump())
     with engine.progress("masks to boxes", "images") as report:
@@ -157,10 +163,11 @@ def _roots(images: IngestedImages) -> dict[Split, str]:
 def _tell(record: Manifest) -> None:
     engine.publish_table("images", _rows(record), f"{record.dataset_name}, version {record.dataset_digest[:12]}")
     engine.logger().info(
-        "dataset %s version %s, %s: %s",
+        "dataset %s version %s, %s%s: %s",
         record.dataset_name,
         record.dataset_digest[:12],
         record.task,
+        " with any number of labels per image" if record.is_multi_label else "",
         ", ".join(f"{record.totals[split]} {split}" for split in SPLITS),
     )
     if record.findings:
@@ -173,6 +180,7 @@ def _rows(record: Manifest) -> list[dict[str, str | int]]:
     rows: list[dict[str, str | int]] = [
         {"label": label, **{split: counts[split].get(label, 0) for split in SPLITS}} for label in labels
     ]
-    if record.task == "detection":
-        rows.append({"label": "(images without boxes)", **{split: record.negatives[split] for split in SPLITS}})
+    if record.task == "detection" or record.is_multi_label:
+        without = "boxes" if record.task == "detection" else "labels"
+        rows.append({"label": f"(images without {without})", **{split: record.negatives[split] for split in SPLITS}})
     return rows

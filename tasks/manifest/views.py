@@ -10,6 +10,7 @@ from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.dataset.files import read_mask_bytes
 from tasks.dataset.findings import Finding
 from tasks.dataset.truth import Truth
+from tasks.manifest.records import LabelsPerImage
 from tasks.metrics.anomaly import ANOMALY
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.images import ImageError
@@ -18,6 +19,7 @@ from tasks.vision.masks import MaskBoxes, MaskOptions, mask_to_boxes
 THREADS = 2
 MAX_UNMATCHED_SHARE = 0.01
 """Of a mask's pixels: fewer that are of no class are soft edges."""
+RARE_LABEL = "WARNING_RARE_LABEL"
 LABEL_WITHOUT_BOX = "WARNING_LABEL_WITHOUT_BOX"
 NORMAL = "normal"
 NORMAL_LABELS = frozenset({"good", NORMAL, "ok"})
@@ -34,17 +36,58 @@ class View:
     findings: tuple[Finding, ...]
 
 
-def classification_view(divided: Divided) -> View:
-    """Keep images that have a label; their boxes are left aside."""
+def choose_labels_per_image(divided: Divided) -> LabelsPerImage:
+    """Return `any` where an image has several labels, else `one`."""
+    return "any" if any(len(entry.truth.labels) > 1 for split in SPLITS for entry in divided[split]) else "one"
+
+
+def classification_view(divided: Divided, labels_per_image: LabelsPerImage = "one") -> View:
+    """Keep images with a label, or with any number of labels, none among it; their boxes are left aside."""
+    judge = _any_labels if labels_per_image == "any" else _one_label
     findings = []
     entries: dict[Split, list[ImageEntry]] = {split: [] for split in SPLITS}
     for split in SPLITS:
         for entry in divided[split]:
-            if entry.truth.labels:
-                entries[split].append(replace(entry, truth=replace(entry.truth, boxes=None)))
+            if finding := judge(entry):
+                findings.append(finding)
             else:
-                findings.append(_finding("WARNING_UNANNOTATED_RECORD", entry, "no label is known; name one, or detect"))
+                entries[split].append(replace(entry, truth=replace(entry.truth, boxes=None)))
+    if labels_per_image == "any":
+        findings += _rare_labels(entries)
     return View(entries, tuple(findings))
+
+
+def _one_label(entry: ImageEntry) -> Finding | None:
+    if not entry.truth.labels:
+        message = "no label is known; name one, detect, or let data.labels_per_image be any"
+        return _finding("WARNING_UNANNOTATED_RECORD", entry, message)
+    if len(entry.truth.labels) > 1:
+        message = f"it has the labels {entry.truth.stratum}; keep one, or let data.labels_per_image be any"
+        return _finding("ERROR_TOO_MANY_LABELS_PER_IMAGE", entry, message)
+    return None
+
+
+def _any_labels(entry: ImageEntry) -> Finding | None:
+    if entry.truth.labels or entry.is_negative:
+        return None
+    return _finding("WARNING_UNANNOTATED_RECORD", entry, "no label is known, only a mask; name its labels, or detect")
+
+
+def _rare_labels(entries: Mapping[Split, Sequence[ImageEntry]]) -> Iterator[Finding]:
+    """Name the labels that a split with images has none of, each by its first image."""
+    carriers: dict[str, dict[Split, list[ImageEntry]]] = {}
+    for split in SPLITS:
+        for entry in entries[split]:
+            for label in entry.truth.labels:
+                carriers.setdefault(label, {}).setdefault(split, []).append(entry)
+    for label in sorted(carriers):
+        by_split = carriers[label]
+        without = [split for split in SPLITS if entries[split] and split not in by_split]
+        if without:
+            images = [entry for split in SPLITS for entry in by_split.get(split, ())]
+            count = f"{len(images)} image{'s' * (len(images) > 1)}"
+            message = f"{label!r} is a label of {count} only, none of them in {' and '.join(without)}; add images"
+            yield _finding(RARE_LABEL, images[0], message)
 
 
 def detection_view(
@@ -124,11 +167,6 @@ def count_normal(view: View) -> dict[Split, dict[str, int]]:
     return {s: {ANOMALY: anomalies[s], NORMAL: len(view.entries[s]) - anomalies[s]} for s in SPLITS}
 
 
-def count_images(view: View) -> dict[Split, dict[str, int]]:
-    """Number of images by split and set of labels, sorted."""
-    return {split: _sorted(Counter(entry.truth.stratum for entry in view.entries[split])) for split in SPLITS}
-
-
 def count_labels(view: View) -> dict[Split, dict[str, int]]:
     """Number of images by split and label, labels sorted; an image of two labels counts for both."""
     return {split: _sorted(Counter(n for e in view.entries[split] for n in e.truth.labels)) for split in SPLITS}
@@ -143,8 +181,8 @@ def count_boxes(view: View) -> dict[Split, dict[str, int]]:
 
 
 def count_negatives(view: View) -> dict[Split, int]:
-    """Number of images by split that are known to have no box."""
-    return {split: sum(entry.truth.boxes == () for entry in view.entries[split]) for split in SPLITS}
+    """Number of images by split that are known to have no box, or no label."""
+    return {split: sum(not entry.truth.labels for entry in view.entries[split]) for split in SPLITS}
 
 
 def _with_boxes(root: Path, entry: ImageEntry, options: MaskOptions) -> tuple[ImageEntry | None, list[Finding]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from tasks.metrics.bootstrap import Counts, Figures
+from tasks.metrics.bootstrap import MAX_CELLS, Counts, Figures
 from tasks.metrics.classification import LabelMetrics, measure_given
 
 ANOMALY = "anomaly"
@@ -113,7 +113,7 @@ def area_under_roc(truth: Flags, scores: Scores) -> float | None:
 
 
 def auroc_of_resamples(truth: Flags, scores: Scores, counts: Counts) -> Figures:
-    """Return the area under the ROC curve of each resample; 0.5 where it holds true ones only, or false ones only.
+    """Return the area under the ROC curve of each resample; NaN where it holds true ones only, or false ones only.
 
     Args:
         truth: N booleans.
@@ -121,14 +121,19 @@ def auroc_of_resamples(truth: Flags, scores: Scores, counts: Counts) -> Figures:
         counts: resamples x N: how often each is drawn.
     """
     _, place = np.unique(scores, return_inverse=True)
+    step = max(1, MAX_CELLS // (int(place.max()) + 1))
+    return np.concatenate([_auroc_of(truth, place, counts[i : i + step]) for i in range(0, len(counts), step)])
+
+
+def _auroc_of(truth: Flags, place: NDArray[np.intp], counts: Counts) -> Figures:
+    """Return the areas of some resamples; `place` is where each image's score stands among the distinct ones."""
     drawn = np.zeros((2, len(counts), int(place.max()) + 1))
-    for is_true in (False, True):
-        for index in np.flatnonzero(truth == is_true):
-            drawn[int(is_true), :, place[index]] += counts[:, index]
+    for index, is_true in enumerate(truth):
+        drawn[int(is_true), :, place[index]] += counts[:, index]
     false, true = drawn
     pairs = false.sum(axis=1) * true.sum(axis=1)
     wins = (true * (np.cumsum(false, axis=1) - false / 2)).sum(axis=1)
-    areas: Figures = np.where(pairs > 0, wins / np.maximum(pairs, 1), 0.5)
+    areas: Figures = np.where(pairs > 0, wins / np.maximum(pairs, 1), np.nan)
     return areas
 
 

@@ -25,14 +25,15 @@ from tasks.metrics.classification import (
 )
 from tasks.metrics.detection import CrossValidatedDetection, DetectionMetrics, measure_detections
 from tasks.metrics.matching import FoundBoxes, TrueBoxes
-from tasks.metrics.task_metrics import TaskMetrics
+from tasks.metrics.multi_label import CrossValidatedMultiLabel, measure_multi_label
+from tasks.metrics.task_metrics import Estimate, TaskMetrics
 
 
 def measure_answers(
     card: ModelCard,
     entries: Sequence[ImageEntry],
     answers: Sequence[Prediction],
-    estimate: CrossValidated | CrossValidatedDetection | None,
+    estimate: Estimate | None,
 ) -> TaskMetrics:
     """Measure the answers on images with known truth, as the evaluation of a training does.
 
@@ -43,6 +44,9 @@ def measure_answers(
     if card.task == "detection":
         folds = estimate if isinstance(estimate, CrossValidatedDetection) else None
         return measure_detections(*_boxes(entries, answers), card.labels, card.thresholds, folds)
+    if card.is_multi_label:
+        folds_of_any = estimate if isinstance(estimate, CrossValidatedMultiLabel) else None
+        return measure_multi_label(*_labels(card, entries, answers), card.labels, card.thresholds, folds_of_any)
     folds_of_labels = estimate if isinstance(estimate, CrossValidated) else None
     return measure(*_labels(card, entries, answers), card.labels, card.thresholds, folds_of_labels)
 
@@ -57,7 +61,10 @@ def headline(metrics: TaskMetrics) -> float:
 def headline_of_resamples(
     card: ModelCard, entries: Sequence[ImageEntry], answers: Sequence[Prediction], counts: Counts
 ) -> Figures:
-    """Return the `headline` of the answers on each resample of the images, drawn by `draw_resamples`."""
+    """Return the `headline` of the answers on each resample of the images, drawn by `draw_resamples`.
+
+    NaN where the images of a resample give none: normal ones only, or abnormal ones only.
+    """
     if card.task == "anomaly":
         return auroc_of_resamples(*_anomalies(entries, answers), counts)
     if card.task == "detection":

@@ -22,12 +22,12 @@ from tasks.vision.boxes import DetectedBox
 Counts = NDArray[np.int64]
 """Resamples x images: how often each image was drawn."""
 Figures = NDArray[np.float64]
-"""One figure per resample, 0 to 1."""
+"""One figure per resample, 0 to 1; NaN where its images give none."""
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 """Where COCO's average precision reads the precision."""
 MAX_CELLS = 2**22
-"""Resamples x boxes held at a time: 32 MB per array."""
+"""Resamples x boxes, or x scores, held at a time: 32 MB per array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,15 @@ def draw_resamples(images: int, resamples: int, seed: int) -> Counts:
 
 
 def percentile_interval(figures: Figures, confidence: float) -> tuple[float, float]:
-    """Return the interval that holds the middle `confidence` (0 to 1) of the figures.
+    """Return the interval that holds the middle `confidence` (0 to 1) of the figures; 0 to 0 when all are NaN.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. Those that are NaN are left out.
     """
+    known = figures[~np.isnan(figures)]
+    if not known.size:
+        return 0.0, 0.0
     tail = (1 - confidence) / 2
-    lower, upper = np.quantile(figures, [tail, 1 - tail])
+    lower, upper = np.quantile(known, [tail, 1 - tail])
     return float(lower), float(upper)
 
 

@@ -17,6 +17,8 @@ FoundBoxes = Sequence[Sequence[DetectedBox]]
 
 MATCH_IOU = 0.5
 """Lowest IoU of a match: that of PASCAL VOC and of COCO's AP50; the managed service publishes none."""
+MAX_BOX_SHIFT_PIXELS = 0.5
+"""How far an edge may lie from where the same bundle found it, at another time or in another process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,11 @@
 """The figures of a model of any task."""
 
 from tasks.metrics.anomaly import AnomalyMetrics
-from tasks.metrics.classification import ClassificationMetrics
-from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.classification import ClassificationMetrics, CrossValidated
+from tasks.metrics.detection import CrossValidatedDetection, DetectionMetrics
+from tasks.metrics.multi_label import CrossValidatedMultiLabel, MultiLabelMetrics
 
-TaskMetrics = ClassificationMetrics | DetectionMetrics | AnomalyMetrics
+Estimate = CrossValidated | CrossValidatedDetection | CrossValidatedMultiLabel
+"""Of a model of any task; records tell them apart by their fields, none of which may be of another."""
+TaskMetrics = ClassificationMetrics | DetectionMetrics | AnomalyMetrics | MultiLabelMetrics
 """Records tell them apart by their fields, none of which may be of another."""

@@ -1,5 +1,6 @@
 """Predictions as a Ground Truth manifest with machine labels, ready to be corrected and trained on."""
 
+import json
 from collections.abc import Sequence
 
 from tasks.bundle.format import TASKS_WITH_BOXES
@@ -17,9 +18,12 @@ CONFIDENCE_DIGITS = 6
 def machine_line(answer: ImageAnswer, told: Sequence[Told], model: FetchedModel, reference: str) -> str:
     """Return the line of one image, without line break: `human-annotated` is "no", the confidences are the model's.
 
-    A classifier's image of which nothing is told has a reference alone, and waits for a label; that of other models has
-    an empty list of boxes. An image may be abnormal without a box: it has the label.
+    A classifier's image of which nothing is told has a reference alone, and waits for a label; where it may have any
+    number of labels it has an empty list of them, and that of other models an empty list of boxes. An image may be
+    abnormal without a box: it has the label.
     """
+    if not told and model.task not in TASKS_WITH_BOXES and not model.is_multi_label:
+        return json.dumps({"source-ref": reference}, ensure_ascii=False, separators=(",", ":"))
     boxes: tuple[BoundingBox, ...] | None = tuple(_whole(one.box, answer) for one in told if one.box)
     if not boxes and (told or model.task not in TASKS_WITH_BOXES):
         boxes = None

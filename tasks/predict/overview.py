@@ -42,12 +42,13 @@ class Overview:
         histogram: number of labels or boxes told, by tenth of confidence, the lowest first.
     """
 
-    def __init__(self, thresholds: Mapping[str, float]) -> None:
+    def __init__(self, thresholds: Mapping[str, float], *, is_multi_label: bool = False) -> None:
         self.images = self.with_predictions = 0
         self.predictions: Counter[str] = Counter(dict.fromkeys(thresholds, 0))
         self.images_by_label: Counter[str] = Counter(dict.fromkeys(thresholds, 0))
         self.histogram = [0] * BINS
         self._thresholds = thresholds
+        self._is_multi_label = is_multi_label
         self._surest: defaultdict[str, list[_Ranked]] = defaultdict(list)
         self._least_sure: list[_Ranked] = []
 
@@ -75,8 +76,8 @@ class Overview:
         return _examples(self._least_sure)
 
     def _rank_doubt(self, answer: ImageAnswer, told: Sequence[Told]) -> None:
-        # A classifier's lower labels are far from doubtful; any of a detector's boxes may be.
-        candidates = all_told(answer) if answer.boxes else all_told(answer)[:1]
+        # Where one label is given, the lower ones are far from doubtful; any of several, and of boxes, may be.
+        candidates = all_told(answer) if answer.boxes or self._is_multi_label else all_told(answer)[:1]
         if not candidates:
             return
         doubtful = min(candidates, key=self._margin)

@@ -20,6 +20,7 @@ class FetchedModel(StageRecord, frozen=True):
         bundle_path: folder of the bundle.
         labels: in the order of the model's outputs.
         thresholds: per label, 0 to 1: the lowest confidence at which it is given.
+        is_multi_label: whether an image may have several labels, or none.
     """
 
     model_name: str
@@ -30,6 +31,7 @@ class FetchedModel(StageRecord, frozen=True):
     task: Task
     labels: tuple[str, ...]
     thresholds: dict[str, float]
+    is_multi_label: bool = False
 
 
 class PredictedImages(StageRecord, frozen=True):

@@ -69,7 +69,7 @@ def write_results(
     limits: ReadLimits,
 ) -> Overview:
     """Write tables, and on request manifest and overlays, to a folder; return what the summary tells."""
-    overview = Overview(model.thresholds)
+    overview = Overview(model.thresholds, is_multi_label=model.is_multi_label)
     overlays = _Overlays(folder / OVERLAYS_FOLDER, model, root, options, limits)
     with ExitStack() as open_files:
         table = open_files.enter_context(TableWriter(folder))

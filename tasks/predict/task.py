@@ -31,7 +31,7 @@ from tasks.predict.shards import Shard, ShardWork, groups_of, predict_shard
 from tasks.predict.summary import SUMMARY_FILE, SummaryInputs, first_of_each_code, render_summary
 from tasks.stores.content import ContentStore, StageKey, digest_of
 from tasks.stores.home import Home
-from tasks.stores.output import OutputFolder, require_apart
+from tasks.stores.object_output import Output, output_at
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry
 
 STAGE_VERSION = "1"
@@ -46,9 +46,9 @@ def require_predictable(config: PredictConfig) -> None:
     if config.reference_prefix and not config.manifest:
         raise RequestError("reference_prefix is for the manifest's references; add --manifest, or leave it empty")
     if config.output:
-        target = Path(config.output).expanduser().resolve()
-        require_apart(target, [config.source])
-        OutputFolder(target, PREDICTIONS_MARKER_NAME).require_own()
+        output = output_at(config.output, PREDICTIONS_MARKER_NAME)
+        output.require_apart([config.source])
+        output.require_own()
 
 
 @engine.stage("fetch model")
@@ -79,6 +79,7 @@ def fetch_model(home: Home, model_uri: str) -> FetchedModel:
         task=card.task,
         labels=card.labels,
         thresholds=card.thresholds,
+        is_multi_label=card.is_multi_label,
     )
 
 
@@ -114,9 +115,8 @@ def write_predictions(
     home: Home, model: FetchedModel, images: ListedImages, predicted: PredictedImages, config: PredictConfig
 ) -> WrittenPredictions:
     """Write tables, findings and summary, and on request manifest and overlays, to a folder."""
-    target = _output_path(home, model, images, config)
-    require_apart(target, [images.root])
-    output = OutputFolder(target, PREDICTIONS_MARKER_NAME)
+    output = _output(home, model, images, config)
+    output.require_apart([images.root])
     limits, root = _limits(config), Path(images.root)
     options = ResultOptions(
         min_confidence=config.min_confidence,
@@ -125,7 +125,7 @@ def write_predictions(
         overlays=config.overlays,
         max_overlays=config.max_overlays,
     )
-    with home.lock(f"predict-{digest_of(str(target))[:16]}"):
+    with home.lock(f"predict-{digest_of(output.address)[:16]}"):
         output.require_own()
         with output.unfinished() as folder:
             answers = numbered(read_listed(images.list_path), _read_shards(home.store, predicted))
@@ -144,13 +144,13 @@ def write_predictions(
             )
             (folder / SUMMARY_FILE).write_text(render_summary(inputs), encoding="utf-8")
             files = output.publish(folder)
-    engine.logger().info("%d files in %s", len(files), target)
+    engine.logger().info("%d files in %s", len(files), output.address)
     return WrittenPredictions(
-        folder=str(target),
+        folder=output.address,
         files=tuple(files),
         with_predictions=overview.with_predictions,
         predictions=dict(overview.predictions),
-        report_path=str(target / SUMMARY_FILE),
+        report_path=f"{output.address}/{SUMMARY_FILE}",
     )
 
 
@@ -200,12 +200,11 @@ def _require_enough(record: PredictedImages, max_invalid_fraction: float) -> Non
         )
 
 
-def _output_path(home: Home, model: FetchedModel, images: ListedImages, config: PredictConfig) -> Path:
-    if config.output:
-        return Path(config.output).expanduser().resolve()
+def _output(home: Home, model: FetchedModel, images: ListedImages, config: PredictConfig) -> Output:
     # Models are named by whoever registers them.
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", model.model_name).strip("-.") or "model"
-    return home.root / "predictions" / name / model.model_version / images.name
+    own = home.root / "predictions" / name / model.model_version / images.name
+    return output_at(config.output or str(own), PREDICTIONS_MARKER_NAME)
 
 
 def _read_shards(store: ContentStore, predicted: PredictedImages) -> Iterator[ImageAnswer]:

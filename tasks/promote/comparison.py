@@ -181,13 +181,17 @@ def _difference_reasons(compared: VersionComparison, lower: float, upper: float)
         yield (
             f"{figure} may fall too far: {compared.difference_in_words}, whose lower end must not lie below {limit}; "
             "improve the challenger or, where so few images cannot tell, loosen min_difference in the environment's "
-            "policy"
+            f"policy and {_by_number(compared)}"
         )
     if rules.strictness == "lenient" and upper < rules.min_difference - ROUNDING:
         yield (
             f"{figure} falls too far: {compared.difference_in_words}, which must not lie wholly below {limit}; improve "
-            "the challenger, or loosen min_difference in the environment's policy"
+            f"the challenger, or loosen min_difference in the environment's policy and {_by_number(compared)}"
         )
+
+
+def _by_number(compared: VersionComparison) -> str:
+    return f"promote {compared.challenger.model_uri} by its number (--version)"
 
 
 def _overlap_reasons(compared: VersionComparison, overlap: Overlap) -> Iterator[str]:

@@ -19,6 +19,8 @@ class EndpointAnswer:
         confidences: label to confidence, 0 to 1, of all labels.
         labels: those that were told, the surest first.
         boxes: those that were told, in pixels of the upright image, the surest first.
+        width: of the upright image (pixels).
+        height: of the upright image (pixels).
         milliseconds: from the request to the end of the answer; waits for a busy endpoint left out.
         problem: why there is no answer; empty when there is one.
     """
@@ -28,6 +30,8 @@ class EndpointAnswer:
     confidences: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     boxes: tuple[DetectedBox, ...] = ()
+    width: int = 0
+    height: int = 0
     milliseconds: float = 0.0
     problem: str = ""
 
@@ -57,6 +61,8 @@ class _Told(BaseModel):
 
     version: str
     bundle_digest: str
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
     labels: list[_Label]
     boxes: list[_Box]
     confidences: dict[str, _Percent]
@@ -74,6 +80,8 @@ def read_answer(document: bytes, milliseconds: float) -> EndpointAnswer:
         confidences={label: value / 100 for label, value in told.confidences.items()},
         labels=tuple(one.label for one in told.labels),
         boxes=tuple(_box(one) for one in told.boxes),
+        width=told.width,
+        height=told.height,
         milliseconds=milliseconds,
     )
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel
 
+from tasks.bundle.anomaly import are_its_regions
+from tasks.bundle.format import AnomalyScoring
 from tasks.bundle.predictor import Prediction
-from tasks.metrics.matching import edge_difference, pair_same_boxes
+from tasks.metrics.matching import MAX_BOX_SHIFT_PIXELS, edge_difference, pair_same_boxes
 from tasks.promote.endpoint_answers import EndpointAnswer
-
-MAX_BOX_SHIFT_PIXELS = 0.5
 
 
 class EndpointOutcome(BaseModel, frozen=True, extra="forbid"):
@@ -18,6 +18,7 @@ class EndpointOutcome(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         passed: whether every check held.
         reasons: a sentence per check that failed.
+        warnings: what else a person should know, a sentence each; of a rollback, which these do not hold up.
         images: number of images sent.
         version: that answered; of a mixed answer all of them, separated by commas.
         max_confidence_drift: largest difference of a confidence from the bundle's own answer; 1 where the answers
@@ -29,6 +30,7 @@ class EndpointOutcome(BaseModel, frozen=True, extra="forbid"):
 
     passed: bool
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     images: int = 0
     version: str = ""
     max_confidence_drift: float = 0.0
@@ -46,6 +48,8 @@ def compare_with_expected(
     bundle_digest: str,
     max_confidence_drift: float,
     max_latency_ms: float,
+    scoring: AnomalyScoring | None = None,
+    is_rollback: bool = False,
 ) -> EndpointOutcome:
     """Compare what the endpoint answered with what the version's bundle answers here, and with the limits.
 
@@ -57,9 +61,12 @@ def compare_with_expected(
         bundle_digest: of that version.
         max_confidence_drift: largest difference allowed between two confidences, 0 to 1.
         max_latency_ms: longest time allowed, 95th percentile (milliseconds).
+        scoring: of the bundle when it is an anomaly model, whose boxes lie around the hot regions of its heat maps.
+        is_rollback: the version was in use before, and somebody needs it back: that the machine is slow just now, or
+            that there is no image left to send, is a warning.
     """
     answered = [(one, other) for one, other in zip(answers, expected, strict=True) if not one.problem]
-    pairs = [_compared(answer, prediction, thresholds, max_confidence_drift) for answer, prediction in answered]
+    pairs = [_compared(*pair, thresholds, scoring, max_confidence_drift) for pair in answered]
     drift, shift = max((one[0] for one in pairs), default=0.0), max((one[1] for one in pairs), default=0.0)
     times = [answer.milliseconds for answer, _ in answered] or [0.0]
     p50, p95 = (float(np.percentile(times, q)) for q in (50, 95))
@@ -73,11 +80,17 @@ def compare_with_expected(
             "max_confidence_drift",
         ),
         *_beyond(shift, MAX_BOX_SHIFT_PIXELS, "an edge of a box lies {} pixels from the bundle's own", "the limit"),
+    ]
+    unsure = [
+        *(() if answers else ("no image was sent, so nothing is known of the version's answers",)),
         *_beyond(p95, max_latency_ms, "an answer takes {} ms (95th percentile)", "max_latency_ms"),
     ]
+    if not is_rollback:
+        reasons, unsure = [*reasons, *unsure], []
     return EndpointOutcome(
         passed=not reasons,
         reasons=tuple(f"endpoint: {reason}" for reason in reasons),
+        warnings=tuple(f"endpoint: {reason}" for reason in unsure),
         images=len(answers),
         version=", ".join(sorted({answer.version for answer, _ in answered})),
         max_confidence_drift=drift,
@@ -88,13 +101,21 @@ def compare_with_expected(
 
 
 def _compared(
-    answer: EndpointAnswer, prediction: Prediction, thresholds: Mapping[str, float], allowed: float
+    answer: EndpointAnswer,
+    prediction: Prediction,
+    thresholds: Mapping[str, float],
+    scoring: AnomalyScoring | None,
+    allowed: float,
 ) -> tuple[float, float]:
     """Return the largest difference of a confidence (1 where answers cannot be paired) and of a box's edge (pixels)."""
     known = prediction.confidences.keys()
     if answer.confidences.keys() != known or not {*answer.labels, *(box.label for box in answer.boxes)} <= known:
         return 1.0, 0.0
-    pairs, unpaired = pair_same_boxes(answer.boxes, [box for box in prediction.boxes if box.is_given], allowed)
+    if scoring and not _are_around_its_heat(answer, prediction, scoring):
+        return 1.0, 0.0
+    given = tuple(box for box in prediction.boxes if box.is_given)
+    boxes, expected = ((), ()) if scoring else (answer.boxes, given)
+    pairs, unpaired = pair_same_boxes(boxes, expected, allowed)
     told_once = [
         *((label, prediction.confidences[label]) for label in set(answer.labels) ^ set(prediction.labels)),
         *((box.label, box.confidence) for box in unpaired),
@@ -107,9 +128,13 @@ def _compared(
     return max(differences), max((edge_difference(one, other) for one, other in pairs), default=0.0)
 
 
+def _are_around_its_heat(answer: EndpointAnswer, prediction: Prediction, scoring: AnomalyScoring) -> bool:
+    if not answer.labels or prediction.heat_map is None:
+        return not answer.boxes
+    return are_its_regions(answer.boxes, prediction.heat_map, scoring, answer.width, answer.height)
+
+
 def _unanswered(answers: Sequence[EndpointAnswer]) -> list[str]:
-    if not answers:
-        return ["no image was sent, so nothing is known of the version"]
     problems = [(place, one.problem) for place, one in enumerate(answers, 1) if one.problem]
     if not problems:
         return []

@@ -7,11 +7,14 @@ from pydantic import BaseModel, ValidationError
 from tasks.errors import RegistryError, RequestError
 from tasks.promote.records import StagingOutcome, VersionComparison
 from tasks.stores.content import StageRecord
-from tasks.tracking.ledger import EntryKind, EnvironmentName, LedgerEntry, history, standing
+from tasks.tracking.environment_names import EnvironmentName
+from tasks.tracking.ledger import EntryKind, LedgerEntry, history, standing
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STAGING, STATUS_TAG, VersionInfo
 
-TESTED_STATUSES = frozenset({"registered", "staged"})
-"""Of versions that passed their gate and their inference test."""
+OFFERED_STATUSES = frozenset({"registered", "staged"})
+"""Of versions that passed their gate and their inference test, and that nothing was said against since."""
+TESTED_STATUSES = OFFERED_STATUSES | {"refused"}
+"""Of all versions that passed both; one that staging refused is promoted only by its number."""
 
 
 class PlannedMove(StageRecord, frozen=True):
@@ -64,11 +67,13 @@ class Approval(BaseModel, frozen=True, extra="forbid"):
         approved: whether it may be made.
         who: a person, or `policy` where the environment's policy approves by itself.
         why: the reason given.
+        waits_for_person: a person must say yes, and nobody was asked: there was no form to show.
     """
 
     approved: bool
     who: str
     why: str
+    waits_for_person: bool = False
 
 
 def plan_promotion(
@@ -84,7 +89,8 @@ def plan_promotion(
         versions: of the model, the newest first; not empty.
         entries: the model's ledger.
         environment: where to.
-        wanted: number of the version; empty takes what stands in `after`, or else the newest that was tested.
+        wanted: number of the version; empty takes what stands in `after`, or else the newest that was tested and not
+            refused.
         after: the environment that a version must stand in before; empty for none.
 
     Raises:
@@ -199,10 +205,13 @@ def _chosen(versions: Sequence[VersionInfo], stands: Mapping[str, str], environm
         if after not in stands:
             raise RegistryError(f"no version of {name} stands in {after}; promote one there before {environment}")
         return _wanted(versions, stands[after])
-    tested = (one for one in versions if one.tags.get(STATUS_TAG) in TESTED_STATUSES)
-    chosen = next(tested, None)
+    offered = (one for one in versions if one.tags.get(STATUS_TAG) in OFFERED_STATUSES)
+    chosen = next(offered, None)
     if chosen is None:
-        raise RegistryError(f"no version of {name} has passed its gate; train one, or see `keeneye status {name}`")
+        raise RegistryError(
+            f"no version of {name} has passed its gate, or staging refused those that did; train one, or name one with "
+            "--version"
+        )
     return chosen
 
 

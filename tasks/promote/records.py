@@ -216,7 +216,8 @@ class StagingOutcome(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         stands: whether it stands there now.
-        refused: whether a test or the comparison said no; else what does not stand there waits for a person.
+        refused: whether a test, the comparison or a person said no; else what does not stand there waits for a
+            person, or another move was faster.
         reasons: why it does not stand there, a sentence each.
         replaced: number of the version that stood there before it; empty when none did.
         comparison: with that version; None when it is not known.

@@ -8,8 +8,8 @@ from pathlib import Path
 from flows.environment_config import EnvironmentConfig
 from tasks import engine
 from tasks.bundle.predictor import Predictor
-from tasks.bundle_export.records import ExportSource
-from tasks.dataset.files import read_image_bytes
+from tasks.bundle_export.records import ExportSource, FoundVersion
+from tasks.dataset.files import is_unchanged, read_image_bytes
 from tasks.errors import BundleError, DataError, KeeneyeError, RequestError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.promote.comparison import compare, disagreements_between
@@ -27,8 +27,8 @@ from tasks.promote.records import MoveEvidence, VersionComparison
 from tasks.stores.content import StageRecord
 from tasks.stores.home import Home
 from tasks.tracking.environments import Environments, Move
-from tasks.tracking.ledger import Ledger, LedgerEntry
-from tasks.tracking.registry import Registry, VersionInfo
+from tasks.tracking.ledger import Ledger, LedgerConflict, LedgerEntry
+from tasks.tracking.registry import STATUS_TAG, Registry, VersionInfo
 
 MAX_TESTED_IMAGES = 64
 """Test images sent through an endpoint: they show that it serves this version; how good it is was measured before."""
@@ -124,12 +124,15 @@ def _compared(
 def move_version(
     home: Home,
     planned: PlannedMove,
-    version: ExportSource,
+    version: FoundVersion,
     evidence: MoveEvidence,
     approval: Approval,
     environment: EnvironmentConfig,
 ) -> MovedVersion:
-    """Move the alias, have the environment's endpoint tested, and write it down; or take everything back."""
+    """Move the alias, have the environment's endpoint tested, and write it down; or take everything back.
+
+    A rollback is not taken back because the endpoint is slow, or because images to send it are gone.
+    """
     reasons = evidence.reasons or _reasons_of(approval)
     move = _move_of(planned, evidence, approval)
     moved = MovedVersion(reasons=reasons) if reasons else _moved(home, move, version, environment)
@@ -137,8 +140,21 @@ def move_version(
     for reason in moved.reasons:
         log.warning("rejected: %s", reason)
     if not moved.reasons:
+        _offer_again(home, planned)
         log.info("%s version %s stands in %s", planned.model_name, planned.to_version, planned.environment)
     return moved
+
+
+def _offer_again(home: Home, planned: PlannedMove) -> None:
+    try:
+        registry = Registry(home)
+        info = registry.version(planned.model_name, planned.to_version)
+        if info.tags.get(STATUS_TAG) == "refused":  # by staging, before somebody promoted it by its number
+            registry.set_status(info, "registered", ())
+    except KeeneyeError as error:  # the move is done, whatever a status still says
+        engine.logger().warning(
+            "version %s of %s may still be called refused: %s", planned.to_version, planned.model_name, error.message
+        )
 
 
 def _reasons_of(approval: Approval) -> tuple[str, ...]:
@@ -158,7 +174,7 @@ def _mended(registry: Registry, ledger: Ledger, model: str) -> list[VersionInfo]
     return registry.versions(model) if repaired else versions
 
 
-def _moved(home: Home, move: Move, version: ExportSource, environment: EnvironmentConfig) -> MovedVersion:
+def _moved(home: Home, move: Move, version: FoundVersion, environment: EnvironmentConfig) -> MovedVersion:
     credentials = Credentials.from_environment(os.environ)
     is_served = _is_served(environment, credentials, move.model)
     environments = Environments(Registry(home), Ledger(home.database_uri))
@@ -166,6 +182,8 @@ def _moved(home: Home, move: Move, version: ExportSource, environment: Environme
     try:
         environments.expose(begun)
         outcome = _tested(move, version, environment, credentials) if is_served else None
+    except LedgerConflict:  # others have ended the move, and the aliases are what they say
+        raise
     except KeeneyeError as error:
         reverted = environments.take_back(begun, error.message, {})
         return MovedVersion(reasons=(error.message,), sequence=reverted.sequence)
@@ -215,28 +233,36 @@ def _is_served(environment: EnvironmentConfig, credentials: Credentials | None, 
 
 
 def _tested(
-    move: Move, version: ExportSource, environment: EnvironmentConfig, credentials: Credentials | None
+    move: Move, version: FoundVersion, environment: EnvironmentConfig, credentials: Credentials | None
 ) -> EndpointOutcome:
     address, alias, policy = environment.address, environment.name, environment.policy
+    is_rollback = move.action == "rollback"
     waited = wait_until_served(
         address, credentials, move.model, alias, move.to_version, move.bundle_digest, SERVED_SECONDS
     )
     engine.logger().info("%s serves version %s after %.1f s", address, move.to_version, waited)
     predictor = Predictor.open(Path(version.bundle_path), expected_digest=version.bundle_digest)
-    files = _test_files(version)
+    files = _test_files(version, only_unchanged=is_rollback)
     expected = [prediction for data in files for prediction in predictor.predict_bytes([data])]
-    return compare_with_expected(
+    outcome = compare_with_expected(
         expected,
         answers_through(address, credentials, move.model, alias, files),
         thresholds=predictor.card.thresholds,
+        scoring=predictor.card.scoring,
         version=move.to_version,
         bundle_digest=move.bundle_digest,
         max_confidence_drift=policy.max_confidence_drift,
         max_latency_ms=policy.max_latency_ms,
+        is_rollback=is_rollback,
     )
+    for warning in outcome.warnings:
+        engine.logger().warning("%s", warning)
+    return outcome
 
 
-def _test_files(version: ExportSource) -> list[bytes]:
+def _test_files(version: FoundVersion, *, only_unchanged: bool) -> list[bytes]:
+    if version.manifest is None:
+        return []
     root = Path(version.manifest.roots["test"])
     entries = islice(read_manifest(version.manifest.manifest_path("test")), MAX_TESTED_IMAGES)
-    return [read_image_bytes(root, entry) for entry in entries]
+    return [read_image_bytes(root, entry) for entry in entries if not only_unchanged or is_unchanged(root, entry)]

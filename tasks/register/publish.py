@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.metrics.detection import DetectionMetrics
+from tasks.metrics.multi_label import MultiLabelMetrics
 from tasks.metrics.task_metrics import TaskMetrics
 
 MAX_PARAMETER_CHARACTERS = 500
@@ -36,6 +37,9 @@ def flat_metrics(metrics: TaskMetrics) -> dict[str, float]:
     flat = {f"test.{name}": value for name, value in _figures(metrics)}
     if isinstance(metrics, DetectionMetrics):
         flat |= {f"test.map_{size}": value for size, value in metrics.map_by_size.items() if value is not None}
+    if isinstance(metrics, MultiLabelMetrics):
+        precisions = metrics.average_precision.items()
+        flat |= {f"label.{metric_name(label)}.average_precision": value for label, value in precisions}
     if metrics.cross_validated:
         flat |= {f"cross_validated.{name}": value for name, value in _figures(metrics.cross_validated)}
     for label, figures in metrics.per_label.items():

@@ -5,7 +5,7 @@ from typing import Literal
 from tasks.promote.records import VersionComparison
 from tasks.stores.content import StageRecord
 
-Status = Literal["candidate", "staged", "registered", "rejected"]
+Status = Literal["candidate", "staged", "registered", "refused", "rejected"]
 
 
 class RegisteredVersion(StageRecord, frozen=True):
@@ -18,8 +18,9 @@ class RegisteredVersion(StageRecord, frozen=True):
         mlflow_run_id: the run it belongs to.
         run_key: identifies the request that registered it.
         bundle_digest: digest that the fetched bundle must have.
-        status: `candidate` until its tests are done, then `staged`, `registered` or `rejected`.
-        reasons: why it was rejected, or waits for a person.
+        status: `candidate` until its tests are done, then `staged`, `registered` or `rejected`. In the registry what
+            only staging refused is `refused`.
+        reasons: why it was rejected, waits for a person, or lost to another move.
         aliases: aliases that point to it.
         replaced: number of the version that stood in staging before it; empty when none did.
         comparison: with that version; None when it was not to be staged.

@@ -19,13 +19,9 @@ from tasks.register.publish import flat_metrics, flat_parameters
 from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
-from tasks.tracking.registry import (
-    DATASET_DIGEST_TAG,
-    STAGING,
-    STATUS_TAG,
-    Registry,
-    VersionInfo,
-)
+from tasks.tracking.environment_names import ENVIRONMENTS
+from tasks.tracking.ledger import EntryKind, Ledger
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, DATASET_DIGEST_TAG, STATUS_TAG, Registry, VersionInfo
 from tasks.tracking.runs import (
     MANIFESTS_FOLDER,
     PREFECT_FLOW_RUN_TAG,
@@ -72,26 +68,43 @@ def register_version(
 def judge_version(
     home: Home, version: RegisteredVersion, evaluation: Evaluation, trial: InferenceTest
 ) -> RegisteredVersion:
-    """Give a version its status: `rejected` with the reasons of gate and inference test, or `registered`."""
+    """Give a version its status: `rejected` with the reasons of gate and inference test, or `registered`.
+
+    One that stands in an environment, or once did, keeps its status in the registry whatever is told: who asks for its
+    training again, on a machine that is slow just now, must neither empty an environment nor bar the way back.
+    """
     reasons = (*evaluation.gate.reasons, *trial.outcome.reasons)
+    status: Status = "rejected" if reasons else "registered"
     models = Registry(home)
     info = models.version(version.model_name, version.model_version)
-    info = models.set_status(info, "rejected" if reasons else "registered", reasons)
-    if reasons:  # the ledger's projection keeps it out, for no alias names what was rejected
-        info = models.remove_alias(info, STAGING)
-    return _told(version, info, "rejected" if reasons else "registered", reasons)
+    if reasons and _has_stood(home, info):
+        kept = info.tags.get(STATUS_TAG, "")
+        engine.logger().warning("%s stands or stood in an environment, and keeps its status %r", info.uri, kept)
+    else:
+        info = models.set_status(info, status, reasons)
+    return _told(version, info, status, reasons)
+
+
+def _has_stood(home: Home, info: VersionInfo) -> bool:
+    if not set(info.aliases).isdisjoint(ENVIRONMENTS):  # all that is known of what came there before the ledger
+        return True
+    done = (one for one in Ledger(home.database_uri).entries(info.name) if one.kind is EntryKind.DONE)
+    place = (info.version, info.tags[BUNDLE_DIGEST_TAG])
+    return any((one.to_version, one.bundle_digest) == place for one in done)
 
 
 @engine.stage("note staging")
 def note_staging(home: Home, version: RegisteredVersion, outcome: StagingOutcome) -> RegisteredVersion:
     """Give a version that passed its own tests the status that came of its way to staging.
 
-    What the policy of staging refused stays `registered` in the registry, where a person may still promote it.
+    What staging refused is `refused` in the registry: `keeneye promote` passes it over unless `--version` names it, and
+    then compares it anew.
     """
     models = Registry(home)
     info = models.version(version.model_name, version.model_version)
-    info = models.set_status(info, "staged" if outcome.stands else "registered", outcome.reasons)
-    status: Status = "staged" if outcome.stands else "rejected" if outcome.refused else "registered"
+    known: Status = "staged" if outcome.stands else "refused" if outcome.refused else "registered"
+    info = models.set_status(info, known, outcome.reasons)
+    status: Status = "rejected" if outcome.refused else known
     placed = version.model_copy(update={"replaced": outcome.replaced, "comparison": outcome.comparison})
     return _told(placed, info, status, outcome.reasons)
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.report.facts import Advice, Facts, HeldOutImage, count_images, quoted
+from tasks.report.multi_label_facts import MultiLabelFacts
 from tasks.report.shared_advice import IMAGES, Spread, wide_spread
 
 LOW_PRECISION, HIGH_RECALL = 0.8, 0.8
@@ -56,7 +57,7 @@ def chance_of_gap(hits: int, count: int, other_hits: int, other_count: int) -> f
     return min(1.0, 2 * tail / math.comb(total, right))
 
 
-def thresholds(facts: Facts) -> Iterator[Advice]:
+def thresholds(facts: Facts | MultiLabelFacts) -> Iterator[Advice]:
     """Find labels that are given too readily, and the threshold that would not."""
     for label, metrics in facts.inputs.metrics.per_label.items():
         truth = np.array([label in image.truth for image in facts.crossed], dtype=np.bool_)
@@ -102,7 +103,7 @@ def stricter_threshold(
     return float((ranked[last] + below[last]) / 2), float(precisions[last]), float(hits[last] / truth.sum())
 
 
-def fold_spread(facts: Facts) -> Iterator[Advice]:
+def fold_spread(facts: Facts | MultiLabelFacts) -> Iterator[Advice]:
     """Tell when the folds differ much."""
     crossed = facts.inputs.metrics.cross_validated
     if not crossed:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.metrics.classification import ClassificationMetrics, macro
@@ -46,7 +47,8 @@ def arrange(inputs: ReportInputs[ClassificationMetrics], index: PlaceIndex) -> A
             "tested": (tested[:MAX_TEST_CARDS], tested[MAX_TEST_CARDS:]),
             "crossed": (crossed[:MAX_CROSS_VALIDATED_CARDS], crossed[MAX_CROSS_VALIDATED_CARDS:]),
             "uncertain": uncertain,
-            "counts": _counts(inputs),
+            "average_precision": {},
+            "counts": counts_by_label(inputs),
             **training_values(inputs),
             "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
@@ -78,7 +80,7 @@ def _card(index: PlaceIndex, image: HeldOutImage) -> Card:
     return Card(image, index.in_splits(image.source_ref, *splits), tuple(shown))
 
 
-def _counts(inputs: ReportInputs[ClassificationMetrics]) -> dict[str, dict[str, int]]:
+def counts_by_label(inputs: ReportInputs[Any]) -> dict[str, dict[str, int]]:
     """Return the number of images by label and split."""
     return {
         label: {split: _carrying(inputs.entries.get(split, ()), label) for split in SPLITS} for label in inputs.labels

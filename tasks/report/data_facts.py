@@ -105,12 +105,16 @@ class DataFacts:
 
     @cached_property
     def true_negatives(self) -> int:
-        """Number of images that were looked at and have no boxes."""
+        """Number of images that were looked at and have no boxes, or where there may be any number of labels, none."""
+        if self.inputs.is_multi_label:
+            return sum(not place.entry.truth.labels for place in self.places)
         return sum(place.entry.truth.boxes == () for place in self.places)
 
     @cached_property
     def unlabelled(self) -> list[Place]:
         """Images of which nothing is said: no label, and nobody looked for boxes."""
+        if self.inputs.is_multi_label:
+            return []
         return [p for p in self.places if not p.entry.truth.labels and p.entry.truth.boxes is None]
 
     @cached_property

@@ -35,6 +35,7 @@ class DataReportInputs:
         provenance: what this version was made from (name to value), in the order to show.
         mask_options: how masks are read.
         summary: the manifest summary, where one was written.
+        is_multi_label: whether an image may have several labels, or none.
     """
 
     dataset_name: str
@@ -55,3 +56,4 @@ class DataReportInputs:
     provenance: Mapping[str, str]
     mask_options: MaskOptions = DEFAULT_MASK_OPTIONS
     summary: Mapping[str, Any] | None = None
+    is_multi_label: bool = False

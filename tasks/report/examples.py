@@ -24,7 +24,7 @@ class Sheet:
     """Examples of one label.
 
     Attributes:
-        label: the label; empty for images that were looked at and have no boxes.
+        label: the label; empty for images that were looked at and have no boxes, or no label.
         examples: those to show, by reference.
         image_count: number of all images of this kind.
         box_count: number of boxes of this label in all of them.
@@ -37,7 +37,7 @@ class Sheet:
 
     @property
     def is_of_negatives(self) -> bool:
-        """Whether it shows images without boxes."""
+        """Whether it shows images without boxes and labels."""
         return not self.label
 
 
@@ -53,7 +53,7 @@ def choose_examples(
     boxes: dict[str, int] = defaultdict(int)
     for split in SPLITS:
         for entry in entries.get(split, ()):
-            for label in entry.truth.labels or ([""] if entry.truth.boxes == () else []):
+            for label in entry.truth.labels or ([""] if entry.is_negative else []):
                 found[label].append((entry.source_ref, split, entry))
             for box in entry.truth.boxes or ():
                 boxes[box.label] += 1

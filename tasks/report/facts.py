@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, Literal, get_args
+from typing import Any, Generic, Literal, get_args
 
 from tasks.metrics.classification import ClassificationMetrics
 from tasks.report.inputs import MetricsT, ReportInputs
@@ -63,9 +63,9 @@ class HeldOutImage:
         return self.top in self.truth
 
 
-def held_out_images(inputs: ReportInputs[ClassificationMetrics]) -> list[HeldOutImage]:
+def held_out_images(inputs: ReportInputs[Any]) -> list[HeldOutImage]:
     """Return the cross-validated and the test images."""
-    crossed = [HeldOutImage(one.source_ref, (one.label,), one.confidences, False) for one in inputs.out_of_fold]
+    crossed = [HeldOutImage(one.source_ref, one.truth, one.confidences, False) for one in inputs.out_of_fold]
     tested = [HeldOutImage(one.source_ref, one.truth, one.confidences, True) for one in inputs.predictions]
     return crossed + tested
 

@@ -18,10 +18,10 @@ Task = Literal["classification", "detection", "anomaly"]
 
 @dataclass(frozen=True, slots=True)
 class OutOfFoldPrediction:
-    """A cross-validated image: its label, and the confidences of a model that did not see it."""
+    """A cross-validated image: its labels, and the confidences of a model that did not see it."""
 
     source_ref: str
-    label: str
+    truth: tuple[str, ...]
     confidences: dict[str, float]
 
 

@@ -1,4 +1,4 @@
-"""What both reports need to make a page: templates, the page's own script, findings by code."""
+"""What all reports need to make a page: templates, the page's own script, findings by code."""
 
 import base64
 import hashlib

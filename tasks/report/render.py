@@ -6,7 +6,8 @@ from typing import Any
 from jinja2 import Environment
 
 from tasks.dataset.entries import SPLITS
-from tasks.report import anomaly_view, classification_view, detection_view
+from tasks.metrics.multi_label import MultiLabelMetrics
+from tasks.report import anomaly_view, classification_view, detection_view, multi_label_view
 from tasks.report.data_wording import counted
 from tasks.report.examples import Sheet, choose_examples, colours_of
 from tasks.report.facts import Advice, count_images
@@ -33,7 +34,7 @@ WIDE_FIGURE = 500
 
 def render_report(inputs: ReportInputs[Any]) -> str:
     """Return the report as one HTML page that refers to nothing outside itself."""
-    view, index = VIEWS[inputs.task], PlaceIndex(inputs)
+    view, index = view_of(inputs), PlaceIndex(inputs)
     arranged = view.arrange(inputs, index)
     sheets = _contact_sheets(inputs)
     advice = [(one, _advice_places(index, one)) for one in view.advise(inputs)]
@@ -59,6 +60,11 @@ def render_report(inputs: ReportInputs[Any]) -> str:
             **arranged.values,
         )
     )
+
+
+def view_of(inputs: ReportInputs[Any]) -> View:
+    """Return how a run is shown."""
+    return multi_label_view.VIEW if isinstance(inputs.metrics, MultiLabelMetrics) else VIEWS[inputs.task]
 
 
 def _environment(pictures: Mapping[tuple[Place, int], Picture]) -> Environment:

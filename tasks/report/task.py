@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.config import DataConfig, MaskConfig
 from tasks import engine
+from tasks.bundle.format import read_model_card
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.evaluate.records import Evaluation, read_predictions
 from tasks.ground_truth.manifests import read_manifest
@@ -21,7 +22,7 @@ from tasks.report.data_inputs import DataReportInputs
 from tasks.report.data_render import render_data_report
 from tasks.report.inputs import OutOfFoldPrediction, ReportInputs
 from tasks.report.records import DATA_REPORT_FILE, PICTURES_FOLDER, DataReport, WrittenReport
-from tasks.report.render import VIEWS, render_report
+from tasks.report.render import render_report, view_of
 from tasks.stores.content import StageKey, write_atomically
 from tasks.stores.home import Home
 from tasks.tracking.runs import log_data_report, log_report
@@ -80,6 +81,7 @@ def write_data_report(
             largest_groups=json.loads(manifest.groups_path.read_text(encoding="utf-8")),
             provenance=_data_provenance(images, manifest, data),
             mask_options=options,
+            is_multi_label=manifest.is_multi_label,
         )
         with engine.progress("draw the data report", "pages") as report:
             sheets = write_contact_sheets(folder / PICTURES_FOLDER, manifest.labels, entries, roots, options)
@@ -174,8 +176,8 @@ def _with_pictures(lines: Sequence[str], pictures: Iterable[tuple[str, str]]) ->
 def _out_of_fold(path: Path) -> list[OutOfFoldPrediction]:
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [OutOfFoldPrediction(**json.loads(line)) for line in lines]
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return [OutOfFoldPrediction(row["source_ref"], tuple(row["truth"]), row["confidences"]) for row in rows]
 
 
 def _provenance(
@@ -188,9 +190,11 @@ def _provenance(
         "Layout": images.layout,
         "Dataset": f"{manifest.dataset_name}, version {manifest.dataset_digest}",
         "Parent version": manifest.parent_digest or "none, this is the first",
+        **({"Labels per image": "any number"} if manifest.is_multi_label else {}),
         "Bundle digest": model.bundle_digest,
         "Run key": version.run_key,
         "Input size": f"{model.input_size} pixels square",
+        "Preprocessing": ", ".join(step.name for step in read_model_card(model.bundle_path).steps),
         "Seed": str(model.seed),
         **{
             _in_words(name): f"{value:g}" if isinstance(value, float) else str(value)
@@ -207,7 +211,7 @@ def _in_words(name: str) -> str:
 
 
 def _summary(inputs: ReportInputs[Any], path: Path, mlflow_run_id: str) -> str:
-    view = VIEWS[inputs.task]
+    view = view_of(inputs)
     reasons = (*inputs.gate.reasons, *inputs.inference.reasons, *inputs.staging_reasons)
     lines = [
         f"# {inputs.model_name} version {inputs.model_version}: {inputs.status}",

@@ -10,7 +10,7 @@ VERDICTS: dict[str, tuple[str, str, str]] = {
     "registered": (
         "Registered",
         "This version passed the gate and the inference test. It does not stand in staging, because that was not asked "
-        "for, or because a person has to say yes.",
+        "for, because a person has to say yes, or because another move was faster.",
         "Look at the mistakes and the advice below; to try it in service: keeneye promote NAME --to staging.",
     ),
     "rejected": (
@@ -53,6 +53,32 @@ CLASSIFICATION_FIGURES = (
         "Calibration",
         "On the dashed line a confidence of 0.8 is right 8 times in 10; below it confidences promise too much, above "
         "it too little. Expected calibration error: {metrics.calibration_error:.3f} (0 is best).",
+    ),
+)
+MULTI_LABEL_FIGURES = (
+    (
+        "outcomes",
+        "Found, missed, false",
+        "Of each label, the test images that carry it and were given it, those that were not, and those given it "
+        "without carrying it.",
+    ),
+    CLASSIFICATION_FIGURES[1],
+    (
+        "labels_together",
+        "Labels together",
+        "How many test images carry the label of the row and that of the column; on the diagonal, all of a label.",
+    ),
+    (
+        "answers_together",
+        "Answers together",
+        "The same of the labels given. Pairs that are much darker here than beside are given together too readily.",
+    ),
+    *CLASSIFICATION_FIGURES[2:4],
+    (
+        "calibration",
+        "Calibration",
+        "Every label of every test image is an answer. On the dashed line a label given a confidence of 0.8 is carried "
+        "by 8 images in 10. Expected calibration error: {metrics.calibration_error:.3f} (0 is best).",
     ),
 )
 DETECTION_FIGURES = (
@@ -127,7 +153,9 @@ MEANINGS = {
     "WARNING_DUPLICATE_IMAGE": "The same bytes stand in another file of the same label; one of them is used.",
     "WARNING_IGNORED_FILE": "The file is not named like an image and was not read.",
     "WARNING_IMAGE_IN_TEST_SOURCE": "The image also stands in the test source; it is tested on, not trained on.",
+    "ERROR_TOO_MANY_LABELS_PER_IMAGE": "The image has several labels, where one was asked for.",
     "WARNING_MASK_WITHOUT_IMAGE": "A defect mask belongs to no image.",
+    "WARNING_RARE_LABEL": "A split holds no image of the label.",
     "WARNING_UNANNOTATED_RECORD": "Nothing usable is said of the image.",
     "WARNING_WRONG_SUFFIX": "The file's ending does not fit its content; the image is used.",
 }

@@ -243,7 +243,8 @@ class PredictionService:
         # A version that takes over from one of its kind need not be tried: under load the trial takes the longest part
         # of a load, and what it measures is the load.
         card = predictor.card
-        kind = card.task, card.steps, tuple((folder / one.file).stat().st_size for one in card.networks.values())
+        sizes = tuple((folder / one.file).stat().st_size for one in card.networks.values())
+        kind = card.task, card.steps, card.features, sizes
         if kind not in self._batch_sizes:
             self._batch_sizes[kind] = best_batch_size(predictor)
         return self._batch_sizes[kind]

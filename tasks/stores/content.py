@@ -158,12 +158,18 @@ class ContentStore:
         folder.rename(target)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small text file so that a reader sees the old or the new content, never a part."""
+def write_atomically(path: Path, text: str, *, mode: int = 0o666) -> None:
+    """Write a small text file so that a reader sees the old or the new content, never a part.
+
+    Args:
+        path: replaced, or made with its folder.
+        text: all of it.
+        mode: who may read and write it, of which the process's umask takes away; 0o600 is this user alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
-        with partial.open("w", encoding="utf-8") as stream:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())

@@ -17,6 +17,7 @@ HOME_VARIABLE = "KEENEYE_HOME"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 REGISTRY_VARIABLE = "MLFLOW_REGISTRY_URI"
 DATABASE_VARIABLE = "KEENEYE_DATABASE"
+ARTIFACTS_VARIABLE = "KEENEYE_ARTIFACTS"
 DEFAULT_HOME = ".keeneye"
 ABANDONED_DAYS = 14
 """A checkpoint renews its folder's date, so this is counted from the last epoch."""
@@ -77,8 +78,13 @@ class Home:
 
     @property
     def artifacts_path(self) -> Path:
-        """Where the embedded MLflow keeps run artifacts and models."""
+        """Where the embedded MLflow keeps run artifacts and models when no other place is named."""
         return self.root / "mlartifacts"
+
+    @property
+    def artifacts_uri(self) -> str:
+        """Where the embedded MLflow keeps them: `KEENEYE_ARTIFACTS` (`s3://BUCKET/FOLDER`), or the home's folder."""
+        return os.environ.get(ARTIFACTS_VARIABLE) or self.artifacts_path.as_uri()
 
     @property
     def database_uri(self) -> str:
@@ -99,6 +105,11 @@ class Home:
     def reports_path(self) -> Path:
         """Where reports are left for people, one folder per model and version."""
         return self.root / "reports"
+
+    @property
+    def comparisons_path(self) -> Path:
+        """Where comparisons are left for people, one folder per dataset and request."""
+        return self.root / "comparisons"
 
     @property
     def ground_truth_path(self) -> Path:

@@ -38,6 +38,15 @@ class OutputFolder:
     path: Path
     marker_name: str
 
+    @property
+    def address(self) -> str:
+        """What people and records call it."""
+        return str(self.path)
+
+    def require_apart(self, sources: Iterable[str]) -> None:
+        """As the function of this name."""
+        require_apart(self.path, sources)
+
     def require_own(self) -> None:
         """Make the folder, or see that it holds nothing but what an earlier run of this kind wrote.
 
@@ -49,7 +58,7 @@ class OutputFolder:
             path.mkdir(parents=True, exist_ok=True)
             own = {*self._listed(), self.marker_name}
             half_marker = f".{self.marker_name}."
-            others = [ref for ref in _files_below(path) if ref not in own and not ref.startswith(half_marker)]
+            others = [ref for ref in files_below(path) if ref not in own and not ref.startswith(half_marker)]
             is_writable = os.access(path, os.W_OK | os.X_OK)
         except OSError as error:
             raise RequestError(f"{path} cannot be written to ({error.strerror}); name another --output") from error
@@ -73,7 +82,7 @@ class OutputFolder:
 
     def publish(self, staged: Path) -> list[str]:
         """Move all files below `staged` here, in place of an earlier run's; return their references, sorted."""
-        refs = _files_below(staged)
+        refs = files_below(staged)
         earlier = self._listed()
         # Before anything is touched, so that a run that is cut short here can be replaced too.
         self._mark("unfinished", sorted({*refs, *earlier}))
@@ -89,21 +98,34 @@ class OutputFolder:
         return refs
 
     def _mark(self, status: str, refs: list[str]) -> None:
-        note = {"status": status, "files": refs}
-        write_atomically(self.path / self.marker_name, json.dumps(note, indent=1) + "\n")
+        write_atomically(self.path / self.marker_name, marker_text(status, refs))
 
     def _listed(self) -> list[str]:
         """Return the references that the marker lists and that lie below the folder."""
         try:
-            files = json.loads((self.path / self.marker_name).read_text(encoding="utf-8"))["files"]
-            refs = [ref for ref in files if isinstance(ref, str)]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            refs = listed_in((self.path / self.marker_name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
             return []
         root = self.path.resolve()
         return [ref for ref in refs if (root / ref).resolve().is_relative_to(root) and (root / ref).is_file()]
 
 
-def _files_below(path: Path) -> list[str]:
+def marker_text(status: str, refs: list[str]) -> str:
+    """Return what a marker holds: `complete` or `unfinished`, and the references of a run's files."""
+    return json.dumps({"status": status, "files": refs}, indent=1) + "\n"
+
+
+def listed_in(marker: str) -> list[str]:
+    """Return the references that a marker lists; none when it is no marker."""
+    try:
+        files = json.loads(marker)["files"]
+        return [ref for ref in files if isinstance(ref, str)]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def files_below(path: Path) -> list[str]:
+    """Return the references of all files below a folder, sorted, but those that are unfinished."""
     found = (one for one in path.rglob("*") if not one.is_dir() or one.is_symlink())
     refs = (one.relative_to(path) for one in found)
     return sorted(ref.as_posix() for ref in refs if ref.parts[0] != UNFINISHED_FOLDER)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# stdout is for the result alone; of a run on a server MLflow would write its address there.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # Else MLflow puts the working folder's pyproject.toml and uv.lock, whosever they are, into every model.
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
 os.environ.setdefault("MLFLOW_LOG_UV_FILES", "false")
@@ -22,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tasks.errors import EnvironmentFailed, RegistryError
 from tasks.stores.home import REGISTRY_VARIABLE, TRACKING_VARIABLE, Home
+from tasks.stores.s3_requests import is_of_object_store
 
 _UNREACHABLE = {ErrorCode.Name(INTERNAL_ERROR), ErrorCode.Name(TEMPORARILY_UNAVAILABLE)}
 
@@ -82,7 +85,9 @@ def answered(home: Home) -> Iterator[None]:
         if error.error_code in _UNREACHABLE and failed_outside:
             raise _not_answering(home, error.message) from None
         raise RegistryError(f"MLflow refuses: {_without_passwords(error.message)}") from None
-    except (OSError, ImportError, SQLAlchemyError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | ImportError | SQLAlchemyError) and not is_of_object_store(error):
+            raise
         raise _not_answering(home, f"{type(error).__name__}: {error}") from None
 
 

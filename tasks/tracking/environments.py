@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
 from tasks.errors import RegistryError, RequestError
+from tasks.tracking.environment_names import ENVIRONMENTS, EnvironmentName
 from tasks.tracking.ledger import (
     EntryKind,
-    EnvironmentName,
     Ledger,
     LedgerConflict,
     LedgerEntry,
@@ -24,7 +24,7 @@ from tasks.tracking.ledger import (
     standing,
 )
 from tasks.tracking.processes import has_ended, this_process
-from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry, VersionInfo
+from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry, VersionInfo
 
 LEASE_SECONDS = 600.0
 PROCESS_EVIDENCE = "process"
@@ -89,7 +89,7 @@ class Environments:
             RequestError: when there is no such environment, or the ledger cannot keep what the move says.
             EnvironmentFailed: when registry or ledger do not answer.
         """
-        if move.environment not in get_args(EnvironmentName):
+        if move.environment not in ENVIRONMENTS:
             raise RequestError(f"there is no environment {move.environment!r}; name staging or production")
         info = self._version(move.model, move.to_version, move.bundle_digest)
         self.repair(move.model)
@@ -224,8 +224,6 @@ class Environments:
         held, wanted = _holder(versions, alias), versions.get(place.version)
         if wanted and place.bundle_digest not in {"", wanted.tags.get(BUNDLE_DIGEST_TAG)}:
             wanted = None  # the model was deleted and registered again, with the numbers of old
-        if wanted and wanted.tags.get(STATUS_TAG) == "rejected":
-            wanted = None  # it failed a test since
         if wanted and wanted.version != held:
             self._registry.set_alias(wanted, alias)
         elif held and not wanted:
@@ -233,7 +231,7 @@ class Environments:
         if place.version and not wanted:
             return [
                 f"version {place.version} of {model}, which the ledger has in {alias}, is no longer registered as it "
-                f"was, or was rejected: {alias} is empty until another version is moved there"
+                f"was: {alias} is empty until another version is moved there"
             ]
         if held != place.version:
             now = place.version or "none"

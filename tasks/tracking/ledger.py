@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Select, String, Table, Text, select
 
 from tasks.errors import KeeneyeError, RegistryError, RequestError
 from tasks.stores.database import MAX_NAME_CHARACTERS, Database, insert_into, is_storable
+from tasks.tracking.environment_names import EnvironmentName
 
 MAX_WHY_CHARACTERS = 2000
-EnvironmentName = Literal["staging", "production"]
 
 
 class EntryKind(StrEnum):
@@ -114,6 +114,7 @@ _TABLE = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("lease_until_ms", BigInteger, nullable=False),
 )
+_TOLD = select(*(column for column in _TABLE.c if column.name != "evidence"))
 
 
 class Ledger:
@@ -145,6 +146,23 @@ class Ledger:
         if not is_storable(model):
             return []
         return self._rows(select(_TABLE).where(_TABLE.c.model == model).order_by(_TABLE.c.sequence))
+
+    def recent(self, model: str, environments: Sequence[str], count: int) -> list[LedgerEntry]:
+        """Return the last entries of some environments, ascending and without their evidence.
+
+        Besides the last `count` of them all, the last DONE entry of each environment is among them: what stands there.
+
+        Raises:
+            EnvironmentFailed: when the database does not answer.
+        """
+        if not is_storable(model):
+            return []
+        last = _TOLD.where(_TABLE.c.model == model).order_by(_TABLE.c.sequence.desc())
+        found = self._rows(last.where(_TABLE.c.environment.in_(environments)).limit(count))
+        done = last.where(_TABLE.c.kind == EntryKind.DONE.value).limit(1)
+        for environment in environments:
+            found += self._rows(done.where(_TABLE.c.environment == environment))
+        return [one for _, one in sorted({one.sequence: one for one in found}.items())]
 
     def models(self) -> list[str]:
         """Return the models that have entries, by name.
@@ -278,4 +296,5 @@ def _plain(text: str) -> str:
 
 
 def _entry(row: Mapping[str, Any]) -> LedgerEntry:
-    return LedgerEntry(**{**row, "kind": EntryKind(row["kind"]), "evidence": json.loads(row["evidence"])})
+    evidence = json.loads(row.get("evidence", "{}"))
+    return LedgerEntry(**{**row, "kind": EntryKind(row["kind"]), "evidence": evidence})

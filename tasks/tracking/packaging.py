@@ -20,7 +20,7 @@ from tasks.bundle.format import TASKS_WITH_BOXES, Task, read_model_card
 MODEL_ARTIFACT = "model"
 BUNDLE_ARTIFACT = "bundle"
 
-_SERVING_CODE = ("__init__.py", "errors.py", "bundle", "vision")
+_SERVING_CODE = ("__init__.py", "errors.py", "bundle", "features", "vision")
 """What the predictor needs of the package `tasks`, and all that travels with a model for third parties."""
 _SERVING_LIBRARIES = ("numpy", "onnxruntime", "opencv-python-headless", "pandas", "pillow", "pydantic")
 _ANSWER = (

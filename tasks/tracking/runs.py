@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID
 
 from tasks.dataset.entries import SPLITS
 from tasks.dataset.versions import manifests_digest
@@ -117,6 +117,10 @@ class Run:
         with answered(self._home):
             self._client.set_tag(self.run_id, LOGGED_TAG, "true")
 
+    def put_below(self, parent: "Run") -> None:
+        """Show this run as a part of another."""
+        self.tag(MLFLOW_PARENT_RUN_ID, parent.run_id)
+
     def tag(self, name: str, value: str) -> None:
         """Set one tag."""
         with answered(self._home):
@@ -161,7 +165,7 @@ def _opened(home: Home, experiment: str, name: str, tags: Mapping[str, str], tra
     client = connect(home)
     all_tags = {**tags, **({TRAIN_KEY_TAG: train_key} if train_key else {})}
     with home.lock("runs"), answered(home):
-        experiment_id = _experiment_id(home, client, experiment)
+        experiment_id = find_or_make_experiment(home, client, experiment)
         run_id = _tagged(client, experiment_id, tags)
         if run_id:
             client.update_run(run_id, status="RUNNING")
@@ -231,11 +235,12 @@ def log_data_report(home: Home, run_id: str, folder: Path) -> None:
         client.log_artifacts(run_id, str(folder), "data")
 
 
-def _experiment_id(home: Home, client: MlflowClient, name: str) -> str:
+def find_or_make_experiment(home: Home, client: MlflowClient, name: str) -> str:
+    """Return the id of the experiment of a name, made at its first use."""
     known = client.get_experiment_by_name(name)
     if known:
         return str(known.experiment_id)
     # A server decides itself where artifacts go; the embedded store would put them below the working directory.
     embedded = home.tracking_uri.startswith(EMBEDDED_SCHEME)
-    location = home.artifacts_path.as_uri() if embedded else None
+    location = home.artifacts_uri if embedded else None
     return str(client.create_experiment(name, artifact_location=location))

@@ -11,11 +11,13 @@ the image: what happens anywhere in it, however small, which a mean hides.
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper
 from onnx.utils import Extractor
 
@@ -24,11 +26,11 @@ from tasks.errors import TrainingError
 from tasks.stores.content import ContentStore, StageKey
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 BACKBONE_NAME = "tf_efficientnet_lite0"
 BACKBONE_FILE = "backbone.onnx"
-BACKBONE_VERSION = "2"
+BACKBONE_VERSION = "3"
 BackboneFeatures = Literal["embedding", "stages"]
 STAGES = (4, 6)
 """The blocks, counted from 0, that give their statistics: one place for 16 and 32 pixels, 112 and 320 channels wide."""
@@ -86,6 +88,15 @@ def packaged_weights_path() -> Path:
     return path
 
 
+def packaged_tensors(names: Sequence[str]) -> "dict[str, Tensor]":
+    """Return the packaged weights by the names that timm's network of 1000 classes gives them, in its order."""
+    import torch
+
+    packaged = torch.load(packaged_weights_path(), map_location="cpu", weights_only=True)
+    # The package's original implementation has other names, and the same tensors in the same order.
+    return dict(zip(names, packaged.values(), strict=True))
+
+
 def cut_backbone(backbone: Path, wanted: Sequence[BackboneFeatures], path: Path) -> None:
     """Write the part of an exported backbone that gives some features only, side by side in the order wanted."""
     whole = onnx.load(backbone)
@@ -98,22 +109,19 @@ def cut_backbone(backbone: Path, wanted: Sequence[BackboneFeatures], path: Path)
     path.write_bytes(part.SerializeToString())
 
 
+def divide_by_kind(features: NDArray[np.float32]) -> dict[BackboneFeatures, NDArray[np.float32]]:
+    """Divide rows of the graph's output `features` (... x width) by the kind of their columns."""
+    ends = pairwise(accumulate(FEATURE_WIDTHS.values(), initial=0))
+    return {kind: features[..., slice(*end)] for kind, end in zip(FEATURE_WIDTHS, ends, strict=True)}
+
+
 def _export(path: Path, input_size: int) -> None:
     import torch
 
-    model = _features_network()
-    probe = torch.rand((2, 3, input_size, input_size), generator=torch.Generator().manual_seed(0)) * 4 - 2
-    torch.onnx.export(
-        model,
-        (probe,),
-        path,
-        input_names=["images"],
-        output_names=[*FEATURE_WIDTHS, "features"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    from tasks.train.learning.export import export_onnx, probe_images
+
+    model, probe = _features_network(), probe_images(input_size)
+    export_onnx(model, path, input_size, [*FEATURE_WIDTHS, "features"])
     with torch.inference_mode():
         expected = model(probe)[-1].numpy()
     difference = float(np.abs(OnnxNetwork(path.read_bytes()).run(probe.numpy()) - expected).max())
@@ -127,9 +135,7 @@ def _features_network() -> "nn.Module":
     from torch import Tensor, nn
 
     network = timm.create_model(BACKBONE_NAME, pretrained=False, num_classes=1000)
-    packaged = torch.load(packaged_weights_path(), map_location="cpu", weights_only=True)
-    # The package's original implementation has other names, and the same tensors in the same order.
-    network.load_state_dict(dict(zip(network.state_dict(), packaged.values(), strict=True)))
+    network.load_state_dict(packaged_tensors(list(network.state_dict())))
     network.reset_classifier(0)
 
     class Features(nn.Module):  # type: ignore[misc]  # torch is not followed

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.bundle.engineered import write_features
 from tasks.bundle.format import ModelCard, Network, Role, file_sha256, write_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
-from tasks.bundle.preprocessing import ClassifierSteps
+from tasks.bundle.preprocessing import Steps
 from tasks.errors import TrainingError
 from tasks.train.backbone import BACKBONE_FILE, cut_backbone
 from tasks.train.candidates import Classifier
-from tasks.train.heads.model import FittedHead, Probabilities, Views
+from tasks.train.feature_table import FeatureTable
+from tasks.train.heads.model import FittedHead, Probabilities
 from tasks.vision.images import RgbImage
 
 HEAD_FILE = "head.onnx"
@@ -23,27 +26,32 @@ MAX_PARITY_DIFFERENCE = 1e-4
 def build_bundle(
     folder: Path,
     *,
-    backbone: Path,
+    backbone: Path | None,
     classifier: Classifier,
     labels: Sequence[str],
     thresholds: Mapping[str, float],
-    steps: ClassifierSteps,
+    steps: Steps,
     dataset_digest: str,
     provenance: Mapping[str, str | int | float | bool],
+    labels_per_image: Literal["any"] | None = None,
 ) -> str:
-    """Write a bundle into an empty folder; returns its digest."""
+    """Write a bundle into an empty folder; returns its digest. Without features of a backbone it holds none."""
     folder.mkdir(parents=True, exist_ok=True)
-    cut_backbone(backbone, classifier.features, folder / BACKBONE_FILE)
+    files: dict[Role, str] = {"head": HEAD_FILE}
+    if backbone and classifier.backbone_features:
+        files["backbone"] = BACKBONE_FILE
+        cut_backbone(backbone, classifier.backbone_features, folder / BACKBONE_FILE)
     (folder / HEAD_FILE).write_bytes(head_to_onnx(classifier.head))
-    files: dict[Role, str] = {"backbone": BACKBONE_FILE, "head": HEAD_FILE}
     card = ModelCard(
         task="classification",
         labels=tuple(labels),
+        labels_per_image=labels_per_image,
         thresholds=dict(thresholds),
         steps=steps,
         networks={role: Network(file=name, sha256=file_sha256(folder / name)) for role, name in files.items()},
         dataset_digest=dataset_digest,
         provenance=dict(provenance),
+        features=write_features(folder, classifier.engineered) if classifier.engineered else None,
     )
     return write_model_card(folder, card)
 
@@ -56,14 +64,14 @@ def head_to_onnx(head: FittedHead) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def require_head_parity(bundle: Path, classifier: Classifier, features: Views) -> float:
-    """Compare a bundle's head with the fitted one on N x V x F features; returns the largest difference.
+def require_head_parity(bundle: Path, classifier: Classifier, features: FeatureTable) -> float:
+    """Compare a bundle's head with the fitted one on the features of images; returns the largest difference.
 
     Raises:
         TrainingError: when they differ by more than `MAX_PARITY_DIFFERENCE`.
     """
     network = OnnxNetwork((bundle / HEAD_FILE).read_bytes(), threads=1)
-    return _require_alike(network.run(classifier.columns(features[:, 0])), classifier.probabilities(features))
+    return _require_alike(network.run(classifier.rows(features)), classifier.probabilities(features))
 
 
 def require_parity(bundle: Path, images: Sequence[RgbImage], expected: Probabilities) -> float:

@@ -5,23 +5,31 @@ repeats the whole choice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise, product
-from typing import get_args
+from dataclasses import dataclass, replace
+from itertools import product
 
-import numpy as np
-
-from tasks.train.backbone import FEATURE_WIDTHS, BackboneFeatures
+from tasks.features.feature_set import FeatureSet
+from tasks.features.keypoints import Vocabulary
+from tasks.train.backbone import BackboneFeatures
+from tasks.train.feature_kinds import (
+    FeatureKind,
+    FeatureKinds,
+    backbone_kinds,
+    engineered_kinds,
+    feature_sets,
+    steps_of,
+)
+from tasks.train.feature_table import FeatureTable
 from tasks.train.heads.ensemble import mean_of
-from tasks.train.heads.model import FittedHead, HeadName, Indices, Options, Probabilities, Views
-from tasks.train.heads.search import balanced_log_loss, fit_head
+from tasks.train.heads.model import FittedHead, HeadName, Indices, Matrix, Options, Probabilities
+from tasks.train.heads.targets import Targets, fit, log_loss
 from tasks.train.records import Trial
 
 AUTO_HEADS: tuple[HeadName, ...] = ("logistic", "svm")
 """What `auto` tries: of the others, none did better on features of a few hundred images, and forests take longest."""
-
-_ENDS = list(accumulate(FEATURE_WIDTHS.values(), initial=0))
-_COLUMNS = {name: slice(*ends) for name, ends in zip(FEATURE_WIDTHS, pairwise(_ENDS), strict=True)}
+MAX_SVM_ROWS = 8000
+"""Of more, `auto` leaves support vector machines out: they compare every two. Measured, one fit of all options:
+4,000 rows take 4 seconds and 0.6 gigabytes, both of which grow with the square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +43,18 @@ class Search:
     """
 
     heads: tuple[HeadName, ...]
-    feature_sets: tuple[tuple[BackboneFeatures, ...], ...]
+    feature_sets: tuple[FeatureKinds, ...]
     seed: int
 
     @classmethod
-    def of(cls, algorithm: HeadName | None, features: Sequence[BackboneFeatures], seed: int) -> "Search":
+    def of(cls, algorithm: HeadName | None, features: Sequence[FeatureKind], seed: int) -> "Search":
         """Return the search for a wish; None and no features leave the choice to the search."""
-        every = tuple((name,) for name in get_args(BackboneFeatures))
-        return cls((algorithm,) if algorithm else AUTO_HEADS, (tuple(features),) if features else every, seed)
+        return cls((algorithm,) if algorithm else AUTO_HEADS, feature_sets(features), seed)
+
+    @property
+    def kinds(self) -> FeatureKinds:
+        """All kinds of features that are seen."""
+        return tuple(dict.fromkeys(kind for kinds in self.feature_sets for kind in kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +64,27 @@ class Classifier:
     Attributes:
         head: fitted on its features.
         features: kinds of features, in the order of the head's columns.
+        vocabulary: what `sift_words` learned from the same images, where that is among them.
         with_views: whether it learned from further views too.
         trials: all that was tried, in order; the first with the lowest loss is this one.
     """
 
     head: FittedHead
-    features: tuple[BackboneFeatures, ...]
+    features: FeatureKinds
+    vocabulary: Vocabulary | None
     with_views: bool
     trials: tuple[Trial, ...] = ()
+
+    @property
+    def backbone_features(self) -> tuple[BackboneFeatures, ...]:
+        """Those that a backbone gives, in the order of the first columns."""
+        return backbone_kinds(self.features)
+
+    @property
+    def engineered(self) -> FeatureSet | None:
+        """Those that are engineered, in the order of the last columns; None without any."""
+        steps = steps_of(engineered_kinds(self.features))
+        return FeatureSet(steps, self.vocabulary) if steps else None
 
     @property
     def out_of_fold(self) -> Probabilities:
@@ -71,66 +96,82 @@ class Classifier:
         """What the search settled on, by name."""
         return {
             "algorithm": self.head.kind,
-            "features": " and ".join(self.features),
+            "features": listed(self.features),
             "views": "also mirrored and turned" if self.with_views else "as they are",
             **self.head.chosen,
         }
 
-    def columns(self, features: Views) -> Views:
-        """Return those of all features (N x V x F) that the head sees."""
-        return _columns(features, self.features)
+    def rows(self, features: FeatureTable) -> Matrix:
+        """Return what the head sees of images, N x F: the first view of each."""
+        return features.see(self.features, self.vocabulary, views=1)[:, 0]
 
-    def probabilities(self, features: Views) -> Probabilities:
-        """Return N x L probabilities of images from all their features (N x V x F), the first view of each."""
-        return self.head.probabilities(self.columns(features[:, 0]))
+    def probabilities(self, features: FeatureTable) -> Probabilities:
+        """Return N x L probabilities of images."""
+        return self.head.probabilities(self.rows(features))
 
 
-def fit_best(search: Search, features: Views, y: Indices) -> Classifier:
+def fit_best(search: Search, features: FeatureTable, targets: Targets, groups: Indices | None = None) -> Classifier:
     """Fit what the search names and keep the best: lowest class-balanced log loss out of fold, simpler on a tie.
 
     Each head sees each set of features first; with the best set, all heads then learn from further views too.
 
     Args:
         search: what is tried.
-        features: N x V x F, the columns in the order of `FEATURE_WIDTHS`.
-        y: N label indices, every label on two images or more.
+        features: of N images.
+        targets: of the images; where each has one label, every label is on two images or more.
+        groups: number of each image's group, which no division parts; None when each image is one.
     """
     tried = [
-        _fit(head, names, features[:, :1], y, search.seed) for names, head in product(search.feature_sets, search.heads)
+        _fit(head, kinds, features, targets, groups, search.seed, with_views=False)
+        for kinds, head in product(search.feature_sets, _affordable(search.heads, len(targets)))
     ]
-    best = _best(tried, y).features
+    best = _best(tried, targets).features
     tried += _ensemble([one for one in tried if one.features == best])
-    if features.shape[1] > 1:
-        viewed = [_fit(head, best, features, y, search.seed) for head in search.heads]
+    if features.views > 1:
+        heads = _affordable(search.heads, len(targets) * features.views)
+        viewed = [_fit(head, best, features, targets, groups, search.seed, with_views=True) for head in heads]
         tried += [*viewed, *_ensemble(viewed)]
-    chosen = _best(tried, y)
-    trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, y)) for one in tried)
-    return Classifier(chosen.head, chosen.features, chosen.with_views, trials)
+    trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, targets)) for one in tried)
+    return replace(_best(tried, targets), trials=trials)
 
 
-def _fit(head: HeadName, names: tuple[BackboneFeatures, ...], features: Views, y: Indices, seed: int) -> Classifier:
-    seen = _columns(features, names)
-    further = seen[:, 1:] if seen.shape[1] > 1 else None
-    return Classifier(fit_head(head, seen[:, 0], y, seed, further), names, further is not None)
+def _affordable(heads: Sequence[HeadName], rows: int) -> Sequence[HeadName]:
+    """Return the heads without those that so many rows are too many for, unless nothing would be left."""
+    return [head for head in heads if head != "svm" or rows <= MAX_SVM_ROWS] or heads
 
 
-def _columns(features: Views, names: Sequence[BackboneFeatures]) -> Views:
-    return np.concatenate([features[..., _COLUMNS[name]] for name in names], axis=-1)
+def _fit(
+    head: HeadName,
+    kinds: FeatureKinds,
+    features: FeatureTable,
+    targets: Targets,
+    groups: Indices | None,
+    seed: int,
+    *,
+    with_views: bool,
+) -> Classifier:
+    fitted = fit(head, features.learner(kinds, None if with_views else 1), targets, seed, groups)
+    return Classifier(fitted, kinds, features.learn(kinds), with_views)
 
 
 def _ensemble(members: Sequence[Classifier]) -> list[Classifier]:
-    if len(members) < 2:
-        return []
-    return [Classifier(mean_of([one.head for one in members]), members[0].features, members[0].with_views)]
+    return [replace(members[0], head=mean_of([one.head for one in members]))] if len(members) > 1 else []
 
 
-def _best(tried: Sequence[Classifier], y: Indices) -> Classifier:
-    return min(tried, key=lambda one: _loss(one, y))
+def _best(tried: Sequence[Classifier], targets: Targets) -> Classifier:
+    return min(tried, key=lambda one: _loss(one, targets))
 
 
-def _loss(one: Classifier, y: Indices) -> float:
-    return round(balanced_log_loss(one.out_of_fold, y), 4)
+def _loss(one: Classifier, targets: Targets) -> float:
+    return round(log_loss(one.out_of_fold, targets), 4)
 
 
 def _in_words(one: Classifier) -> str:
-    return f"{one.head.kind} on {' and '.join(one.features)}{', with views' if one.with_views else ''}"
+    kind = one.head.kind if one.head.kind != "ensemble" else f"ensemble of {one.head.chosen['members']}"
+    return f"{kind} on {listed(one.features)}{', with views' if one.with_views else ''}"
+
+
+def listed(kinds: FeatureKinds) -> str:
+    """Name kinds of features in words."""
+    *others, last = kinds
+    return f"{', '.join(others)} and {last}" if others else last

@@ -4,41 +4,59 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.dataset.entries import ImageEntry
 from tasks.metrics.classification import (
     CrossValidated,
+    Truths,
     accuracy,
     calibration_bins,
     calibration_error,
     macro,
     measure_given,
 )
-from tasks.train.heads.folds import stratified_folds
+from tasks.metrics.multi_label import CrossValidatedMultiLabel, average_precisions, exact_match, mean_of
 from tasks.train.heads.model import Indices, Probabilities
-from tasks.train.heads.thresholds import choose_thresholds, one_label_each
-
-Features = NDArray[np.float32]
-"""N x ...: whatever the procedure learns from, a row for each image."""
+from tasks.train.heads.targets import Targets, are_multi_label, as_truths, divide
+from tasks.train.heads.thresholds import choose_thresholds
 
 
-class Fitted(Protocol):
+class Rows(Protocol):
+    """Whatever the procedure learns from, such as an array of features: a row for each image."""
+
+    def __getitem__(self, places: Indices, /) -> Self:
+        """Return the rows of some images."""
+
+
+RowsT = TypeVar("RowsT", bound=Rows)
+LearnedFrom = TypeVar("LearnedFrom", bound=Rows, contravariant=True)
+
+
+LabelEstimate = CrossValidated | CrossValidatedMultiLabel
+
+
+class Fitted(Protocol[LearnedFrom]):
     """What learning gives."""
 
     @property
     def out_of_fold(self) -> Probabilities:
         """N x L probabilities of the images learned from, each by a model that did not see it."""
 
-    def probabilities(self, features: Features) -> Probabilities:
+    def probabilities(self, features: LearnedFrom) -> Probabilities:
         """Return N x L probabilities of images."""
 
 
-Fit = Callable[[Features, Indices], Fitted]
-"""Learns from features and N label indices, all choices included."""
+Given = TypeVar("Given", bound=Fitted[Any], covariant=True)
+
+
+class Fit(Protocol[LearnedFrom, Given]):
+    """Learns from the features and targets of N images, and the number of each image's group, all choices included."""
+
+    def __call__(self, features: LearnedFrom, targets: Targets, /, *, groups: Indices | None) -> Given:
+        """Fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,79 +67,134 @@ class FoldAnswers:
     probabilities: Probabilities
 
 
+@dataclass(frozen=True, slots=True)
+class FoldScore:
+    """How the answers to a fold's images fare: macro-F1 of the labels given, accuracy of the highest confidences.
+
+    Where an image may have any number of labels, `accuracy` is the share of images given theirs and no other.
+    """
+
+    macro_f1: float
+    accuracy: float
+
+
 LearnFold = Callable[[int, Indices, Indices], FoldAnswers]
 """Called with the fold's number, the places to learn from and those that are held out."""
 
 
 def cross_validate(
-    fit: Fit,
-    features: Features,
-    y: Indices,
+    fit: Fit[RowsT, Fitted[RowsT]],
+    features: RowsT,
+    targets: Targets,
     labels: Sequence[str],
     folds: int,
     seed: int,
     report: Callable[[int, int], None],
-) -> tuple[CrossValidated, Probabilities]:
+    groups: Indices | None = None,
+) -> tuple[LabelEstimate, Probabilities]:
     """Estimate what a training procedure reaches on images it has not seen.
 
     Args:
         fit: the procedure.
         features: of N images.
-        y: N label indices.
+        targets: of the images.
         labels: label names by index.
-        folds: number of folds; fewer when a label has fewer images.
+        folds: number of folds; fewer when a label has fewer groups.
         seed: of the division into folds.
         report: called with folds done and their number.
+        groups: number of each image's group, which no division parts; None when each image is one.
 
     Returns:
         The estimate, and N x L out-of-fold probabilities.
     """
-    truths = one_label_each(y, len(labels))
 
     def learn(_: int, train: Indices, held_out: Indices) -> FoldAnswers:
-        head = fit(features[train], y[train])
-        thresholds = choose_thresholds((head.out_of_fold, truths[train]), None, labels)
-        return FoldAnswers(thresholds, head.probabilities(features[held_out]))
+        own_groups = None if groups is None else groups[train]
+        fitted, thresholds = fit_fold(fit, features[train], targets[train], own_groups, labels)
+        return FoldAnswers(thresholds, fitted.probabilities(features[held_out]))
 
-    return estimate_by_folds(learn, y, labels, folds, seed, report)
+    return estimate_by_folds(learn, targets, labels, folds, seed, report, groups)
+
+
+def fit_fold(
+    fit: Fit[RowsT, Given], features: RowsT, targets: Targets, groups: Indices | None, labels: Sequence[str]
+) -> tuple[Given, dict[str, float]]:
+    """Learn from the images that a fold leaves, and choose thresholds on their own out-of-fold answers."""
+    fitted = fit(features, targets, groups=groups)
+    return fitted, choose_thresholds((fitted.out_of_fold, as_truths(targets, len(labels))), None, labels)
+
+
+def given_labels(answers: FoldAnswers, labels: Sequence[str]) -> Truths:
+    """Return the labels that an answer gives each image, N x L booleans."""
+    return np.asarray(answers.probabilities >= np.array([answers.thresholds[label] for label in labels]))
+
+
+def score_fold(answers: FoldAnswers, targets: Targets, labels: Sequence[str]) -> FoldScore:
+    """Judge the answers to a fold's images, whose targets are given."""
+    truths, given = as_truths(targets, len(labels)), given_labels(answers, labels)
+    right = exact_match(truths, given) if are_multi_label(targets) else accuracy(truths, answers.probabilities)
+    return FoldScore(macro(measure_given(truths, given, labels, answers.thresholds), "f1"), right)
 
 
 def estimate_by_folds(
-    learn: LearnFold, y: Indices, labels: Sequence[str], folds: int, seed: int, report: Callable[[int, int], None]
-) -> tuple[CrossValidated, Probabilities]:
+    learn: LearnFold,
+    targets: Targets,
+    labels: Sequence[str],
+    folds: int,
+    seed: int,
+    report: Callable[[int, int], None],
+    groups: Indices | None = None,
+) -> tuple[LabelEstimate, Probabilities]:
     """Estimate as `cross_validate` does, whatever it is that learns."""
-    splits = stratified_folds(y, folds, seed)
-    truths = one_label_each(y, len(labels))
+    splits = divide(targets, folds, seed, groups)
+    truths = as_truths(targets, len(labels))
     given = np.zeros_like(truths)
     pooled = np.zeros(truths.shape)
     cuts, fold_scores = [], []
     for number, (train, held_out) in enumerate(splits):
         answers = learn(number, train, held_out)
         pooled[held_out] = answers.probabilities
-        given[held_out] = answers.probabilities >= np.array([answers.thresholds[label] for label in labels])
-        fold = measure_given(truths[held_out], given[held_out], labels, answers.thresholds)
-        fold_scores.append(macro(fold, "f1"))
+        given[held_out] = given_labels(answers, labels)
+        fold_scores.append(score_fold(answers, targets[held_out], labels).macro_f1)
         cuts.append(answers.thresholds)
         report(number + 1, len(splits))
+    return _estimate(targets, labels, given, pooled, cuts, fold_scores), pooled
+
+
+def _estimate(
+    targets: Targets,
+    labels: Sequence[str],
+    given: Truths,
+    pooled: Probabilities,
+    cuts: Sequence[Mapping[str, float]],
+    fold_scores: Sequence[float],
+) -> LabelEstimate:
+    truths = as_truths(targets, len(labels))
     mean_thresholds = {label: float(np.mean([cut[label] for cut in cuts])) for label in labels}
     per_label = measure_given(truths, given, labels, mean_thresholds)
-    estimate = CrossValidated(
-        macro_f1=macro(per_label, "f1"),
-        macro_f1_std=float(np.std(fold_scores, ddof=1)),
+    shared = {
+        "macro_f1": macro(per_label, "f1"),
+        "macro_f1_std": float(np.std(fold_scores, ddof=1)),
+        "folds": len(cuts),
+        "images": len(truths),
+        "per_label": per_label,
+    }
+    if are_multi_label(targets):
+        precision = mean_of(average_precisions(truths, pooled, labels))
+        matched = exact_match(truths, given)
+        return CrossValidatedMultiLabel(**shared, exact_match=matched, mean_average_precision=precision)
+    return CrossValidated(
+        **shared,
         accuracy=accuracy(truths, pooled),
-        folds=len(splits),
-        images=len(y),
-        per_label=per_label,
         calibration_error=calibration_error(truths, pooled),
         calibration=tuple(calibration_bins(truths, pooled)),
     )
-    return estimate, pooled
 
 
 def write_out_of_fold(path: Path, entries: Sequence[ImageEntry], labels: Sequence[str], pooled: Probabilities) -> None:
-    """Write a line for each image: its reference, its label, and the confidence of every label (N x L)."""
+    """Write a line for each image: its reference, its labels, and the confidence of every label (N x L)."""
     with path.open("w", encoding="utf-8") as stream:
         for entry, row in zip(entries, pooled, strict=True):
             confidences = {label: round(float(value), 6) for label, value in zip(labels, row, strict=True)}
-            line = {"source_ref": entry.source_ref, "label": entry.truth.stratum, "confidences": confidences}
+            line = {"source_ref": entry.source_ref, "truth": entry.truth.labels, "confidences": confidences}
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -14,7 +14,7 @@ import numpy as np
 
 from tasks.bundle.format import file_sha256
 from tasks.bundle.predictor import BATCH_SIZE, OnnxNetwork
-from tasks.bundle.preprocessing import ClassifierSteps
+from tasks.bundle.preprocessing import Steps
 from tasks.dataset.entries import ImageEntry
 from tasks.stores.content import ContentStore, digest_of
 from tasks.train.feature_cache import FeatureCache, Features
@@ -24,15 +24,13 @@ EMBEDDING_VERSION = "1"
 _DECODERS = 2
 
 
-def embedding_cache(
-    store: ContentStore, backbone: Path, steps: ClassifierSteps, views: Sequence[View] = ()
-) -> FeatureCache:
+def embedding_cache(store: ContentStore, backbone: Path, steps: Steps, views: Sequence[View] = ()) -> FeatureCache:
     """Return the embeddings by one backbone after one preprocessing, of images and of further views of them."""
     return FeatureCache(store, _Embedding(backbone, steps, views))
 
 
 class _Embedding:
-    def __init__(self, backbone: Path, steps: ClassifierSteps, views: Sequence[View]) -> None:
+    def __init__(self, backbone: Path, steps: Steps, views: Sequence[View]) -> None:
         self._backbone, self._steps, self._views = backbone, steps, views
         shape = [step.model_dump(mode="json") for step in (*steps, *views)]
         self.stages = (f"embedding-{digest_of([EMBEDDING_VERSION, file_sha256(backbone), shape])[:16]}",)

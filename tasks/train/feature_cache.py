@@ -1,8 +1,8 @@
 """Rows of features by image content, computed once: kept in shards, so that a kill loses one at most."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ _FEATURES_FILE, _DIGESTS_FILE = "features.npy", "digests.txt"
 
 Features = NDArray[np.float32]
 """N x V x F: of N images, in V views each; the first view is the image itself."""
+Rows = NDArray[Any]
+"""The same of any kind of number."""
 
 
 class RowSource(Protocol):
@@ -31,7 +33,7 @@ class RowSource(Protocol):
         """One name for each block."""
         ...
 
-    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> Sequence[Features]:
+    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> Sequence[Rows]:
         """Return those blocks of the rows of some images."""
         ...
 
@@ -47,13 +49,19 @@ class FeatureCache:
         self.computed = 0
 
     def features(self, root: Path, entries: Sequence[ImageEntry], report: Callable[[int, int], None]) -> Features:
-        """Return N x V x F features in the order of `entries`, computing what the store does not hold yet.
+        """Return N x V x F features in the order of `entries`, all blocks side by side; raises as `rows` does."""
+        return _side_by_side(self.rows(root, entries, report))
+
+    def rows(self, root: Path, entries: Sequence[ImageEntry], report: Callable[[int, int], None]) -> list[list[Rows]]:
+        """Return for each block the rows in the order of `entries`, computing what the store does not hold yet.
+
+        Rows lie in the store's files, and are read when they are used.
 
         Raises:
             SourceChanged: when a file's bytes are not those that were checked at ingest.
         """
-        blocks = [self._stored_rows(stage) for stage in self._source.stages]
         unique = {entry.sha256: entry for entry in entries}
+        blocks = [self._stored_rows(stage, unique.keys()) for stage in self._source.stages]
         missing = [entry for digest, entry in unique.items() if any(digest not in rows for rows in blocks)]
         done = len(entries) - len(missing)
         report(done, len(entries))
@@ -63,24 +71,43 @@ class FeatureCache:
             done += len(shard)
             self.computed += len(shard)
             report(done, len(entries))
-        return np.concatenate([np.stack([rows[entry.sha256] for entry in entries]) for rows in blocks], axis=-1)
+        return [[rows[entry.sha256] for entry in entries] for rows in blocks]
 
-    def _add(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[dict[str, Features]]) -> None:
+    def _add(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[dict[str, Rows]]) -> None:
         digests = [entry.sha256 for entry in shard]
         wanted = [place for place, rows in enumerate(blocks) if any(digest not in rows for digest in digests)]
         for place, features in zip(wanted, self._source.compute(root, shard, wanted), strict=True):
-            self._keep(self._source.stages[place], digests, features)
-            blocks[place].update(zip(digests, features, strict=True))
+            blocks[place].update(_stored(self._keep(self._source.stages[place], digests, features)))
 
-    def _stored_rows(self, stage: str) -> dict[str, Features]:
-        rows: dict[str, Features] = {}
+    def _stored_rows(self, stage: str, wanted: Set[str]) -> dict[str, Rows]:
+        """Return the rows of some images; those of others, of whatever dataset, are left alone."""
+        rows: dict[str, Rows] = {}
         for folder in self._store.entries_of(stage):
-            digests = (folder / _DIGESTS_FILE).read_text(encoding="ascii").split()
-            rows.update(zip(digests, np.load(folder / _FEATURES_FILE, allow_pickle=False), strict=True))
+            rows.update((digest, row) for digest, row in _stored(folder).items() if digest in wanted)
         return rows
 
-    def _keep(self, stage: str, digests: Sequence[str], features: Features) -> None:
+    def _keep(self, stage: str, digests: Sequence[str], features: Rows) -> Path:
         key = StageKey(stage=stage, version=_FORMAT_VERSION, inputs={"images": list(digests)}, config={})
         with self._store.create(key) as folder:
             np.save(folder / _FEATURES_FILE, features, allow_pickle=False)
             (folder / _DIGESTS_FILE).write_text("\n".join(digests), encoding="ascii")
+        return self._store.entry_path(key)
+
+
+def _stored(folder: Path) -> dict[str, Rows]:
+    digests = (folder / _DIGESTS_FILE).read_text(encoding="ascii").split()
+    rows = np.load(folder / _FEATURES_FILE, mmap_mode="r", allow_pickle=False)
+    # A plain view: numpy's own kind of array for files makes an object for every access.
+    return dict(zip(digests, np.asarray(rows), strict=True))
+
+
+def _side_by_side(blocks: Sequence[Sequence[Features]]) -> Features:
+    """Join blocks of columns, each given row by row, without a copy of any."""
+    widths = [rows[0].shape[-1] for rows in blocks]
+    joined = np.empty((len(blocks[0]), *blocks[0][0].shape[:-1], sum(widths)), np.float32)
+    end = 0
+    for rows, width in zip(blocks, widths, strict=True):
+        end += width
+        for place, row in enumerate(rows):
+            joined[place, ..., end - width : end] = row
+    return joined

@@ -1,6 +1,6 @@
 """From a divided dataset to a finished bundle: embed, fit, choose thresholds, estimate, assemble, verify."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.bundle.preprocessing import ClassifierSteps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
+from tasks.errors import DataError
+from tasks.metrics.classification import truths_of
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
-from tasks.train.candidates import Classifier, Search, fit_best
+from tasks.train.candidates import Classifier, Search, fit_best, listed
 from tasks.train.cross_validation import cross_validate, write_out_of_fold
-from tasks.train.feature_cache import FeatureCache, Features
+from tasks.train.feature_table import FeatureTable
+from tasks.train.gather import FeatureSources, gather_features
+from tasks.train.heads.folds import group_numbers
 from tasks.train.heads.model import Indices
-from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds, one_label_each
+from tasks.train.heads.scaling import Scaling
+from tasks.train.heads.targets import Targets, as_truths
+from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -35,9 +40,9 @@ class Lesson:
         root: folder to which references are relative.
         train: images to learn from.
         validation: images to choose thresholds on.
-        steps: preprocessing.
         search: what is tried.
         folds: of the cross-validated estimate.
+        is_multi_label: whether an image may have several labels, or none.
     """
 
     dataset_name: str
@@ -46,39 +51,32 @@ class Lesson:
     root: Path
     train: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
-    steps: ClassifierSteps
     search: Search
     folds: int
+    is_multi_label: bool = False
+
+    def targets(self, entries: Sequence[ImageEntry]) -> Targets:
+        """Return what is to be learned of images."""
+        if self.is_multi_label:
+            return truths_of([entry.truth.labels for entry in entries], self.labels)
+        return np.array([self.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
 
 
-def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, progress: Progress) -> TrainedModel:
+def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progress) -> TrainedModel:
     """Write the bundle and the out-of-fold predictions into `folder`; returns the record."""
     entries = [*lesson.train, *lesson.validation]
-    with progress("embed images", "images") as report:
-        features = cache.features(lesson.root, entries, report)
-    y = np.array([lesson.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
-    classifier, thresholds, learned = fit_and_choose(lesson.search, features, y, len(lesson.train), lesson.labels)
+    features = gather_features(lesson.search.kinds, lesson.root, entries, sources, progress)
+    require_variety(lesson.search, features)
+    targets, labels = lesson.targets(entries), lesson.labels
+    groups = group_numbers([entry.unit for entry in entries])
+    classifier, thresholds, learned = fit_and_choose(
+        lesson.search, features, targets, groups, len(lesson.train), labels
+    )
     fit, seed = partial(fit_best, lesson.search), lesson.search.seed
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = cross_validate(fit, features, y, lesson.labels, lesson.folds, seed, report)
+        estimate, pooled = cross_validate(fit, features, targets, labels, lesson.folds, seed, report, groups)
     write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
-    digest = build_bundle(
-        folder / BUNDLE_FOLDER,
-        backbone=backbone,
-        classifier=classifier,
-        labels=lesson.labels,
-        thresholds=thresholds,
-        steps=lesson.steps,
-        dataset_digest=lesson.dataset_digest,
-        provenance={
-            "keeneye": version("keeneye"),
-            "dataset": lesson.dataset_name,
-            "backbone": BACKBONE_NAME,
-            **classifier.chosen,
-            "seed": seed,
-            "training_images": learned,
-        },
-    )
+    digest = write_classifier(folder / BUNDLE_FOLDER, lesson, sources, classifier, thresholds, learned)
     sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
     expected = classifier.probabilities(features[: len(sample)])
     parity = max(
@@ -87,7 +85,7 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, pro
     )
     return TrainedModel(
         bundle_digest=digest,
-        input_size=lesson.steps[-2].width,
+        input_size=sources.steps[-2].width,
         seed=seed,
         chosen=dict(classifier.chosen),
         trials=classifier.trials,
@@ -96,8 +94,52 @@ def learn(folder: Path, lesson: Lesson, backbone: Path, cache: FeatureCache, pro
     )
 
 
+def write_classifier(
+    folder: Path,
+    lesson: Lesson,
+    sources: FeatureSources,
+    classifier: Classifier,
+    thresholds: Mapping[str, float],
+    learned_images: int,
+) -> str:
+    """Write a fitted classifier's bundle into an empty folder; returns its digest."""
+    return build_bundle(
+        folder,
+        backbone=sources.backbone,
+        classifier=classifier,
+        labels=lesson.labels,
+        labels_per_image="any" if lesson.is_multi_label else None,
+        thresholds=thresholds,
+        steps=sources.steps,
+        dataset_digest=lesson.dataset_digest,
+        provenance={
+            "keeneye": version("keeneye"),
+            "dataset": lesson.dataset_name,
+            **({"backbone": BACKBONE_NAME} if classifier.backbone_features else {}),
+            **classifier.chosen,
+            "seed": lesson.search.seed,
+            "training_images": learned_images,
+        },
+    )
+
+
+def require_variety(search: Search, features: FeatureTable) -> None:
+    """Refuse images whose features are all the same.
+
+    Raises:
+        DataError: when they are.
+    """
+    sets = [features.see(kinds, features.learn(kinds), views=1)[:, 0] for kinds in search.feature_sets]
+    if not any(Scaling.of(rows).inverse_spread.any() for rows in sets):
+        raise DataError(
+            f"every value of {listed(search.kinds)} is the same for all {len(features)} training images, so nothing "
+            "can be learned from them; images of one colour, for instance, have no outlines: choose other "
+            "training.features, or look at the images"
+        )
+
+
 def fit_and_choose(
-    search: Search, features: Features, y: Indices, train_images: int, labels: Sequence[str]
+    search: Search, features: FeatureTable, targets: Targets, groups: Indices, train_images: int, labels: Sequence[str]
 ) -> tuple[Classifier, dict[str, float], int]:
     """Fit the classifier and choose thresholds; the first `train_images` rows are the train split.
 
@@ -107,9 +149,9 @@ def fit_and_choose(
     Returns:
         The classifier, the thresholds by label, and the number of images learned from.
     """
-    held_counts = np.bincount(y[train_images:], minlength=len(labels))
-    learned = train_images if held_counts.max() >= MIN_VALIDATION_IMAGES else len(y)
-    classifier = fit_best(search, features[:learned], y[:learned])
-    truths = one_label_each(y, len(labels))
+    truths = as_truths(targets, len(labels))
+    held_counts = truths[train_images:].sum(axis=0)
+    learned = train_images if held_counts.max() >= MIN_VALIDATION_IMAGES else len(truths)
+    classifier = fit_best(search, features[:learned], targets[:learned], groups[:learned])
     validation = (classifier.probabilities(features[learned:]), truths[learned:])
     return classifier, choose_thresholds((classifier.out_of_fold, truths[:learned]), validation, labels), learned

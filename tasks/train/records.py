@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tasks.metrics.classification import CrossValidated
 from tasks.metrics.detection import CrossValidatedDetection
+from tasks.metrics.task_metrics import Estimate
 from tasks.stores.content import StageRecord
 
 BUNDLE_FOLDER = "bundle"
 OUT_OF_FOLD_FILE = "out_of_fold.jsonl"
-"""A classifier's: one line per cross-validated image: source_ref, label, and the confidence of every label."""
+"""A classifier's: per cross-validated image a line with source_ref, truth (its labels), and all labels' confidences."""
 HISTORY_FILE = "history.jsonl"
 """A network's: one line of figures per epoch."""
 
@@ -31,6 +31,55 @@ class Trial(BaseModel, frozen=True):
 
     name: str
     log_loss: float
+
+
+class MeasuredFold(StageRecord, frozen=True):
+    """What one way to train reached on the images of one fold, of which it saw none.
+
+    Attributes:
+        fold: its number, from 0 on.
+        folds: number of all.
+        images: number of images judged.
+        macro_f1: of the labels given, thresholds chosen without these images.
+        accuracy: of the labels with the highest confidence.
+        fit_seconds: of learning, all choices included; features are computed apart.
+        features_computed: number of images of which a feature was not known yet.
+        measured_at: when it was measured (seconds since 1970).
+        chosen: what learning settled on, by name.
+        options: those of `training.network` that a search settled on.
+        ms_per_image: of the model as a bundle, one image at a time, decoding apart; of the first fold only.
+        bundle_bytes: size of that bundle.
+    """
+
+    fold: int
+    folds: int
+    images: int
+    macro_f1: float
+    accuracy: float
+    fit_seconds: float
+    features_computed: int = 0
+    measured_at: float
+    chosen: dict[str, str | int | float]
+    options: dict[str, str | int | float]
+    ms_per_image: float | None = None
+    bundle_bytes: int | None = None
+
+    @property
+    def in_words(self) -> str:
+        """What came out, for people."""
+        known = ", measured before" if self.reused else ""
+        return f"macro-F1 {self.macro_f1:.3f}, learned in {self.fit_seconds:.1f} s{known}"
+
+
+class StoppedFold(StageRecord, frozen=True):
+    """A fold that could not be measured in the time left, and why; what it has learned is gone on from."""
+
+    reason: str
+
+    @property
+    def in_words(self) -> str:
+        """What came out, for people."""
+        return f"stopped, for {self.reason}"
 
 
 class TrainedModel(StageRecord, frozen=True):
@@ -54,7 +103,7 @@ class TrainedModel(StageRecord, frozen=True):
     seed: int
     chosen: dict[str, str | int | float]
     trials: tuple[Trial, ...] = ()
-    cross_validated: CrossValidated | CrossValidatedDetection | None
+    cross_validated: Estimate | None
     parity_difference: float
 
     @property

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from tasks.dataset.entries import SPLITS, Split
-from tasks.errors import DataError
+from tasks.errors import DataError, RequestError
+from tasks.manifest.records import Manifest
 
 MIN_TRAINING_IMAGES_PER_LABEL = 3
 """A fold of a fold must leave one image of each label to learn from."""
 MIN_NORMAL_IMAGES = 4
 """A fold of each must be left out in turn, to see how far normal images lie from those remembered."""
+MAX_COMPARED_IMAGES = 12_000
+"""Four matrices of so many rows and columns take about 5 gigabytes."""
 MIN_IMAGES_PER_LABEL = MIN_TRAINING_IMAGES_PER_LABEL + 1
 
 
@@ -27,15 +30,73 @@ def require_learnable(labels: Sequence[str], counts: Mapping[Split, Mapping[str,
             else "no usable image is left; see the findings for the reasons"
         )
     for label in labels:
-        total = sum(counts[split].get(label, 0) for split in SPLITS)
-        trained = counts["train"].get(label, 0)
-        if trained < MIN_TRAINING_IMAGES_PER_LABEL or total < MIN_IMAGES_PER_LABEL:
-            raise DataError(
-                f"the label {label!r} has {_images(total)}, {trained} of them to train on; it needs "
-                f"{MIN_TRAINING_IMAGES_PER_LABEL} to train on and 1 to test: add images or remove the label"
-            )
+        _require_images(label, counts)
     if not counts["test"]:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
+
+
+def require_classifiable(manifest: Manifest) -> None:
+    """Refuse a dataset from which no classifier can be learned and tested.
+
+    Raises:
+        DataError: as `require_learnable` and `require_learnable_one_by_one` do.
+    """
+    if manifest.is_multi_label:
+        require_learnable_one_by_one(manifest.labels, manifest.images, manifest.totals)
+    else:
+        require_learnable(manifest.labels, manifest.images)
+
+
+def require_learnable_one_by_one(
+    labels: Sequence[str], counts: Mapping[Split, Mapping[str, int]], totals: Mapping[Split, int]
+) -> None:
+    """Refuse a dataset from which it cannot be learned which of any number of labels an image carries.
+
+    Args:
+        labels: all labels.
+        counts: images by split and label.
+        totals: images by split.
+
+    Raises:
+        DataError: no label, one that too few training images carry or lack, or a test split without labels.
+    """
+    if not labels:
+        raise DataError("no image carries a label; name the labels of some, or see the findings for the reasons")
+    for label in labels:
+        _require_images(label, counts)
+        without = totals["train"] - counts["train"][label]
+        if without < MIN_TRAINING_IMAGES_PER_LABEL:
+            raise DataError(
+                f"all but {without} of the {totals['train']} training images carry the label {label!r}, and "
+                f"{MIN_TRAINING_IMAGES_PER_LABEL} without it are needed: add such images or remove the label"
+            )
+    if not counts["test"]:
+        raise DataError(
+            "no image with a label is left to test on; choose another data.split or name a data.test_source"
+        )
+
+
+def _require_images(label: str, counts: Mapping[Split, Mapping[str, int]]) -> None:
+    total = sum(counts[split].get(label, 0) for split in SPLITS)
+    trained = counts["train"].get(label, 0)
+    if trained < MIN_TRAINING_IMAGES_PER_LABEL or total < MIN_IMAGES_PER_LABEL:
+        raise DataError(
+            f"the label {label!r} has {_images(total)}, {trained} of them to train on; it needs "
+            f"{MIN_TRAINING_IMAGES_PER_LABEL} to train on and 1 to test: add images or remove the label"
+        )
+
+
+def require_comparable(algorithm: str, images: int) -> None:
+    """Refuse an algorithm that compares every two images where they are too many for its memory.
+
+    Raises:
+        RequestError: when it does, and they are.
+    """
+    if algorithm in {"svm", "ensemble"} and images > MAX_COMPARED_IMAGES:
+        raise RequestError(
+            f"training.algorithm {algorithm} compares every two of {images} images, and {MAX_COMPARED_IMAGES} are the "
+            "most that it is meant for; choose auto, logistic, knn or random_forest"
+        )
 
 
 def require_detectable(
@@ -84,16 +145,16 @@ def require_normal_images(totals: Mapping[Split, int]) -> None:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
 
 
-def require_single_labels(several: int) -> None:
-    """Refuse images with several labels each, of which a classifier of one label cannot be made.
+def require_one_label_each(algorithm: str, *, is_multi_label: bool) -> None:
+    """Refuse images with any number of labels where an algorithm answers with one.
 
     Raises:
-        DataError: when there are any.
+        DataError: when images may have several labels, or none.
     """
-    if several:
+    if is_multi_label:
         raise DataError(
-            f"{_images(several)} carry more than one label, and this classifier answers with one; keep one label for "
-            "each image"
+            f"the algorithm {algorithm} answers with one label, and these images may have several, or none; choose "
+            "auto, logistic, svm, random_forest, knn or ensemble, or let data.labels_per_image be one"
         )
 
 

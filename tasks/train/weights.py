@@ -4,6 +4,7 @@ Files are safetensors, or what torch reads with `weights_only`: nothing is unpic
 makes of them is told in `tasks/train/learning/weights.py`.
 """
 
+import hashlib
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 import httpx
+from pydantic import BaseModel, Field, ValidationError
 
 from tasks.bundle.format import file_sha256
 from tasks.errors import EnvironmentFailed, RequestError
@@ -42,11 +44,25 @@ class FirstWeights:
         address: as the request has it.
         digest: SHA-256 of the file, hexadecimal; of the package its beginning; `none`.
         file: with the tensors, by the names they have in timm; None for the package and for none.
+        absence: why an earlier copy was taken: the server did not answer. Empty otherwise.
     """
 
     address: str
     digest: str
     file: Path | None = None
+    absence: str = ""
+
+
+class _Copy(BaseModel):
+    """What was fetched from an address before.
+
+    Attributes:
+        digest: SHA-256 of the file, hexadecimal; its name in the folder of weights.
+        etag: by which the server knows its version; empty when it gave none.
+    """
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    etag: str = ""
 
 
 def find_weights(home: Home, address: str) -> FirstWeights | EarlierVersion:
@@ -84,22 +100,44 @@ def _hub_address(address: str) -> str:
 def _fetched(home: Home, address: str, url: str) -> FirstWeights:
     folder = home.weights_path
     folder.mkdir(parents=True, exist_ok=True)
+    note = folder / f"{hashlib.sha256(url.encode()).hexdigest()}.json"
+    kept = _kept(folder, note)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        part = Path(scratch) / "part"
-        _download(address, url, part)
-        digest = file_sha256(part)
-        part.replace(folder / digest)
-    return FirstWeights(address, digest, folder / digest)
+        part, fresh_note = Path(scratch) / "part", Path(scratch) / "note"
+        try:
+            etag = _download(address, url, part, kept.etag if kept else "")
+        except EnvironmentFailed as error:
+            if kept is None:
+                raise
+            return FirstWeights(address, kept.digest, folder / kept.digest, error.message)
+        if kept is None or part.exists():
+            kept = _Copy(digest=file_sha256(part), etag=etag)
+            part.replace(folder / kept.digest)
+            fresh_note.write_text(kept.model_dump_json(), encoding="utf-8")
+            fresh_note.replace(note)
+    return FirstWeights(address, kept.digest, folder / kept.digest)
 
 
-def _download(address: str, url: str, path: Path) -> None:
+def _kept(folder: Path, note: Path) -> _Copy | None:
     try:
-        with (
-            httpx.stream("GET", url, follow_redirects=True, timeout=SILENCE_SECONDS) as answer,
-            path.open("wb") as stream,
-        ):
+        kept = _Copy.model_validate_json(note.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    path = folder / kept.digest
+    return kept if path.is_file() and file_sha256(path) == kept.digest else None
+
+
+def _download(address: str, url: str, path: Path, etag: str) -> str:
+    """Write a file, unless the server says that it is still the one of an ETag; returns the ETag it has now."""
+    headers = {"If-None-Match": etag} if etag else {}
+    try:
+        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=SILENCE_SECONDS) as answer:
+            if etag and answer.status_code == HTTPStatus.NOT_MODIFIED:
+                return etag
             _require_found(address, answer)
-            _copy(address, answer, stream.write)
+            with path.open("wb") as stream:
+                _copy(address, answer, stream.write)
+            return str(answer.headers.get("ETag", ""))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _not_fetched(address, url, str(error) or type(error).__name__) from error
 

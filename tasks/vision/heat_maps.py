@@ -66,6 +66,20 @@ def enlarge(heat: Heat, width: int, height: int) -> Heat:
     return np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
+def heat_difference(one: HeatMap, other: HeatMap, least: float) -> float:
+    """Return the largest difference of two maps of one image, as a share of the hotter one; 1 when the grids differ.
+
+    Args:
+        one: a map.
+        other: the map to compare it with.
+        least: heat that a difference is a share of where both are colder; above 0.
+    """
+    if (one.rows, one.columns, one.part) != (other.rows, other.columns, other.part):
+        return 1.0
+    first, second = one.heat(), other.heat()
+    return float((np.abs(first - second) / np.maximum(np.maximum(first, second), least)).max())
+
+
 def draw_heat(image: RgbImage, heat_map: HeatMap, start: float, end: float) -> RgbImage:
     """Lay a heat map over an image: nothing at `start` and below, ever stronger and brighter up to `end`.
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from tasks.tracking.client import connect
 from tests.conftest import INPUT_SIZE, QUICK, call_prefect, make_command, reap
 from tests.deployments.deploying import (
     CONFIG,
@@ -18,6 +19,7 @@ from tests.deployments.deploying import (
     runs_of,
     wait_until,
 )
+from tests.flows.environments import move_untested
 from tests.makers import paint_class_folders, paint_mvtec, paint_shape, save
 
 LABELS = ("cross", "round", "square")
@@ -103,7 +105,7 @@ def started_by_a_file(work_pool, deployed, site, inbox, trained_by_worker):
 
 @pytest.fixture(scope="module")
 def started_by_a_request(work_pool, deployed, site):
-    """The run that somebody starts with nothing but an HTTP request, as the README shows it."""
+    """The run that somebody starts with nothing but an HTTP request, as docs/running.md shows it."""
     small, gate = {"input_size": INPUT_SIZE, "detector": {"epochs": 1}}, {**EASY, "min_map_50": 0.0}
     give_parameters(work_pool, deployed["detection"], {"task": "detection", "training": small, "gate": gate})
     event = {
@@ -124,10 +126,27 @@ def the_run_of(prefect_url, deployment, is_running=lambda: True):
 
 
 @pytest.fixture(scope="module")
-def carried_out(work_pool, deployed, site, started_by_a_file, started_by_a_request):
+def replaced_in_production(site, trained_by_worker):
+    """Production has stood at version 1, and stands at version 2, which is the same bundle once more."""
+    client = connect(site.home)
+    first = client.get_model_version(MODEL, "1")
+    client.create_model_version(MODEL, first.source, first.run_id, tags=first.tags, model_id=first.model_id)
+    stands = client.get_registered_model(MODEL).aliases.get("production")
+    for number in ("2",) if stands else ("1", "2"):
+        move_untested(site.home, MODEL, number, "production")
+
+
+@pytest.fixture(scope="module")
+def carried_out(work_pool, deployed, site, started_by_a_file, started_by_a_request, replaced_in_production):
     """A run of every deployment that has none yet, by the deployment's name, as one worker left them."""
     asked = {
         "from-any-source": {"data": {"source": str(site.folder / "shapes")}},
+        "comparison": {
+            "data": {"source": str(site.folder / "shapes")},
+            "candidates": ["plain"],
+            "folds": 2,
+            "training": {"input_size": INPUT_SIZE},
+        },
         "another-format": {
             "model": f"models:/{MODEL}@staging",
             "max_metric_loss": 1.0,

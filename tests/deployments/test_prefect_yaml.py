@@ -198,8 +198,9 @@ def wait_for_form(work_pool, run_id, worker):
         pytest.param("from-any-source", "Written", "", id="ground truth"),
         pytest.param("predictions", "Written", "", id="predictions"),
         pytest.param("detection", "Staged", "defects-detection version 1", id="detector"),
+        pytest.param("comparison", "Compared", "Recommended: plain", id="comparison"),
         pytest.param("another-format", "Exported", "", id="export"),
-        pytest.param("rollback", "Failed", "no earlier", id="rollback of the first version"),
+        pytest.param("rollback", "Moved", "version 1 stands in production", id="rollback"),
     ],
 )
 def test_worker_carries_out(carried_out, name, state, words):

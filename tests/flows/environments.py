@@ -1,7 +1,10 @@
-"""Environments of a test's own, whose endpoints are nowhere unless it starts one."""
+"""Environments of a test's own, whose endpoints are nowhere unless it starts one; and moves without their tests."""
 
 import yaml
 
+from tasks.tracking.environments import Environments, Move
+from tasks.tracking.ledger import Ledger
+from tasks.tracking.registry import Registry
 from tests.conftest import free_port
 
 
@@ -15,3 +18,13 @@ def write_environments(folder, staging=None, **production):
         values["policy"] = {"min_difference": -0.5, "max_latency_ms": 10_000, **policy, **fields.get("policy", {})}
         (places / f"{name}.yaml").write_text(yaml.safe_dump(values))
     return places
+
+
+def move_untested(home, model, version, environment):
+    """Move a version as a promotion does, without its tests."""
+    environments = Environments(Registry(home), Ledger(home.database_uri))
+    begun = environments.begin(
+        Move(model=model, environment=environment, to_version=version, action="promote", who="Ann", why="")
+    )
+    environments.expose(begun)
+    environments.confirm(begun, {})

@@ -1,7 +1,6 @@
 """Normal images alone through the whole line: learned from, measured, registered, staged, reported, predicted with."""
 
 import json
-import shutil
 from pathlib import Path
 
 import mlflow
@@ -13,9 +12,8 @@ from flows.train import train
 from tasks.bundle.predictor import Predictor
 from tasks.errors import DataError
 from tasks.ground_truth.read import is_manifest
-from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
-from tests.conftest import INPUT_SIZE, reporting_to
+from tests.conftest import INPUT_SIZE
 from tests.makers import paint_class_folders, paint_mvtec
 from tests.tasks.predict.predicting import lines_of
 
@@ -29,17 +27,6 @@ EASY = {"min_image_auroc": 0.6, "min_label_recall": 0.0, "max_latency_ms": 60_00
 def parts(tmp_path_factory):
     root = tmp_path_factory.mktemp("anomaly") / "parts"
     return paint_mvtec(root, ("stripes", "ring"), GOOD["train"], GOOD["test"], DEFECTS, side=INPUT_SIZE)
-
-
-@pytest.fixture(scope="module")
-def home(exported_home, tmp_path_factory, prefect_url):
-    """One home for the tests of this file."""
-    root = tmp_path_factory.mktemp("home") / "home"
-    shutil.copytree(exported_home.root, root)
-    with pytest.MonkeyPatch.context() as patch, reporting_to(prefect_url):
-        patch.setenv("KEENEYE_HOME", str(root))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield Home.from_environment()
 
 
 def learn(parts, **groups):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.config import (
     AnomalyConfig,
+    ClassifierFeatures,
     DataConfig,
     DetectorConfig,
     EvaluationConfig,
@@ -16,6 +17,8 @@ from flows.config import (
     TrainConfig,
     TrainingConfig,
 )
+from tasks.features.feature_set import FeatureName
+from tasks.train.backbone import BackboneFeatures
 
 
 def groups(model):
@@ -137,6 +140,7 @@ def test_device_and_weights(field, value, valid):
 
 IDLE = {
     "normal label": ("detection", {"data": {"normal_label": "fine"}}, "data.normal_label does nothing"),
+    "labels of an image": ("detection", {"data": {"labels_per_image": "any"}}, "data.labels_per_image does nothing"),
     "memory": ("classification", {"training": {"anomaly": {"memory_patches": 99}}}, "training.anomaly does nothing"),
     "limit of anomalies": ("detection", {"gate": {"min_image_auroc": 0.5}}, "gate.min_image_auroc does nothing"),
     "folds of an anomaly model": ("anomaly", {"evaluation": {"folds": 3}}, "evaluation.folds does nothing"),
@@ -149,6 +153,16 @@ IDLE = {
     "network of a detector": ("detection", {"training": {"network": {"mixup": 0}}}, "training.network does nothing"),
     "algorithm": ("detection", {"training": {"algorithm": "svm"}}, "training.algorithm does nothing"),
     "limit of a classifier": ("detection", {"gate": {"min_macro_f1": 0.6}}, "gate.min_macro_f1 does nothing"),
+    "framing": (
+        "detection",
+        {"training": {"preprocessing": {"framing": "letterbox"}}},
+        "training.preprocessing.framing does nothing",
+    ),
+    "framing of an anomaly model": (
+        "anomaly",
+        {"training": {"preprocessing": {"framing": "letterbox"}}},
+        "training.preprocessing.framing does nothing",
+    ),
     "two": (
         "classification",
         {"training": {"device": "cpu"}, "gate": {"min_map_50": 0.6}},
@@ -207,6 +221,15 @@ def test_weights_must_be_of_use_to_the_algorithm(algorithm, weights, valid):
             TrainConfig(training=training)
 
 
+def test_features_are_those_that_there_are():
+    assert set(get_args(ClassifierFeatures)) == {*get_args(BackboneFeatures), *get_args(FeatureName)}
+
+
+def test_feature_named_twice_is_refused():
+    with pytest.raises(ValidationError, match="features names stages twice; once is enough"):
+        TrainingConfig(features=("stages", "stages"))
+
+
 def is_accepted(task, groups):
     try:
         TrainConfig(task=task, **groups)
@@ -231,6 +254,7 @@ def test_defaults_said_aloud_are_no_idle_fields(task):
         {"denoise": 4},
         {"clahe": -1.0},
         {"clahe": 41.0},
+        {"framing": "cover"},
         {"sharpen": True},
     ],
     ids=str,

@@ -26,7 +26,7 @@ from tasks.tracking.environments import Environments, Move
 from tasks.tracking.ledger import Ledger, history
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry
 from tests.conftest import MLFLOW_ADDRESSES, QUICK, free_port, reap, reporting_to
-from tests.flows.environments import write_environments
+from tests.flows.environments import move_untested, write_environments
 from tests.makers import paint_class_folders
 
 NAME = "shapes-classification"
@@ -111,13 +111,21 @@ def test_training_asked_for_again_tells_the_same_and_moves_nothing(home):
 
 
 @pytest.mark.parametrize(
-    ("policy", "status", "words"),
+    ("policy", "status", "tag", "words"),
     [
-        pytest.param({"min_difference": 1.0}, "rejected", "must not lie wholly below min_difference +1", id="worse"),
-        pytest.param({"approval": "person"}, "registered", f"keeneye promote {NAME} --to staging", id="asks a person"),
+        pytest.param(
+            {"min_difference": 1.0}, "rejected", "refused", "must not lie wholly below min_difference +1", id="worse"
+        ),
+        pytest.param(
+            {"approval": "person"},
+            "registered",
+            "registered",
+            f"keeneye promote {NAME} --to staging",
+            id="asks a person",
+        ),
     ],
 )
-def test_policy_of_staging_holds_for_a_training(home, tmp_path, monkeypatch, policy, status, words):
+def test_policy_of_staging_holds_for_a_training(home, tmp_path, monkeypatch, policy, status, tag, words):
     monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path, staging={"policy": policy})))
     before, gate = entries(), {**EASY, "min_macro_f1": 0.1 + len(words) / 1000}  # another version of the same model
     result = train(**request_of(home, 1) | {"gate": gate})
@@ -126,9 +134,59 @@ def test_policy_of_staging_holds_for_a_training(home, tmp_path, monkeypatch, pol
     assert len(result.reasons) == 1
     assert words in result.reasons[0]
     assert words in Path(result.report_path).read_text()
-    assert Registry(home).version(NAME, result.model_version).tags[STATUS_TAG] == "registered"
+    assert status_of(home, result.model_version) == tag
     assert standing_of(home, "staging") == ["2"]
     assert entries() == before
+
+
+UNMOVED = {"gate": {**EASY, "min_macro_f1": 0.11}}
+"""Asks for a version that no test leaves in staging."""
+
+
+def status_of(home, version):
+    return Registry(home).version(NAME, version).tags[STATUS_TAG]
+
+
+def test_what_staging_refused_goes_there_by_its_number_alone(home, tmp_path, monkeypatch):
+    strict = write_environments(tmp_path, staging={"policy": {"min_difference": 1.0}})
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(strict))
+    refused = train(**request_of(home, 1) | UNMOVED)
+    assert "by its number (--version)" in refused.reasons[0]
+    write_environments(tmp_path)
+    assert promote(NAME, "staging", refused.model_version).status == "moved"
+    assert status_of(home, refused.model_version) == "registered"
+
+
+def test_move_is_done_though_a_status_cannot_be_written(home):
+    registry = Registry(home)
+    registry.set_status(registry.version(NAME, "1"), "refused", ())
+    with closing(sqlite3.connect(home.root / "mlflow.db")) as database:
+        database.execute(
+            f"CREATE TRIGGER full BEFORE UPDATE ON model_version_tags WHEN NEW.key = '{STATUS_TAG}' "
+            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+        try:
+            assert promote(NAME, "staging", "1").status == "moved"
+        finally:
+            database.execute("DROP TRIGGER full")
+    assert standing_of(home, "staging") == ["1"]
+    assert history(entries(), "staging")[0].to_version == "1"
+    registry.set_status(registry.version(NAME, "1"), "registered", ())
+
+
+def test_training_that_another_move_outran_is_registered(home):
+    environments = Environments(Registry(home), Ledger(Home.from_environment().database_uri))
+    environments.begin(Move(model=NAME, environment="staging", to_version="1", action="promote", who="Bo", why=""))
+    result = train(**request_of(home, 1) | UNMOVED)
+    assert (result.status, len(result.reasons)) == ("registered", 1)
+    assert "Bo began to move version 1" in result.reasons[0]
+    assert status_of(home, result.model_version) == "registered"
+
+
+def test_training_with_half_a_key_of_the_endpoint_is_a_wrong_request(home, monkeypatch):
+    monkeypatch.setenv("KEENEYE_ENDPOINT_KEY", "half")
+    with pytest.raises(RequestError, match="come together"):
+        train(**request_of(home, 1) | UNMOVED)
 
 
 def test_promoted_to_production_and_back(home):
@@ -222,13 +280,7 @@ def command_line(capsys, monkeypatch, prefect):
 
 
 def move(home, version, environment):
-    """Move a version as a promotion does, without its tests."""
-    environments = Environments(Registry(home), Ledger(Home.from_environment().database_uri))
-    begun = environments.begin(
-        Move(model=NAME, environment=environment, to_version=version, action="promote", who="Ann", why="")
-    )
-    environments.expose(begun)
-    environments.confirm(begun, {})
+    move_untested(home, NAME, version, environment)
 
 
 @pytest.fixture
@@ -307,11 +359,11 @@ def test_worse_challenger_is_rejected(home, tmp_path, monkeypatch):
     assert history(entries(), "production")[0].to_version == "2"
 
 
-@pytest.fixture
-def deployed_run(prefect):
-    """Runs the flow as a worker would: as a run that a deployment was asked for."""
+@pytest.fixture(params=[promote])
+def deployed_run(request, prefect):
+    """Runs a flow as a worker would: as a run that a deployment was asked for."""
     with get_client(sync_client=True) as client:
-        flow_id = client.create_flow(promote)
+        flow_id = client.create_flow(request.param)
         deployment_id = client.create_deployment(flow_id, "approval")
         yield lambda **parameters: client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
         client.delete_deployment(deployment_id)
@@ -345,6 +397,60 @@ def test_what_nobody_approves_in_the_form_is_rejected(
     assert standing_of(home, "production") == []
 
 
+@pytest.mark.parametrize("deployed_run", [train], indirect=True)
+def test_training_that_a_person_refuses_in_the_form_is_rejected(home, deployed_run, tmp_path, monkeypatch, prefect):
+    places = write_environments(tmp_path, staging={"policy": {"approval": "person", "approval_minutes": 2}})
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(places))
+    asked = request_of(home, 1) | UNMOVED
+    run = deployed_run(**asked)
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(fill_in, prefect, run.id, {"approve": False, "who": "Ann", "why": "blurred"})
+        result = run_flow(train, flow_run=run, parameters=asked)
+        answer.result()
+    assert (result.status, result.reasons) == ("rejected", ("not approved by Ann: blurred",))
+    assert status_of(home, result.model_version) == "refused"
+    assert standing_of(home, "staging") == ["2"]
+
+
+@pytest.fixture
+def put_aside():
+    """Put files or folders where nobody looks; they are back after the test."""
+    aside = []
+
+    def put(path):
+        aside.append((path, path.rename(path.with_name(f"{path.name} put aside"))))
+
+    yield put
+    for path, kept in aside:
+        kept.rename(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "limit_ms", "words"),
+    [
+        pytest.param("", 0.001, "exceed policy.max_latency_ms 0.001", id="slow just now"),
+        pytest.param("shapes", 10_000, "test images are gone or changed", id="images"),
+        pytest.param("home/store/entries/evaluate", 10_000, "its evaluation is not in this", id="evaluation"),
+        pytest.param("home/store/entries/manifest", 10_000, "its test manifest or", id="manifests"),
+        pytest.param("home/store/entries/train", 10_000, "", id="training"),
+    ],
+)
+def test_rollback_needs_nothing_but_the_bundle(home, tmp_path, monkeypatch, put_aside, place, limit_ms, words):
+    for number in ("1", "2"):
+        move(home, number, "production")
+    places = write_environments(tmp_path, policy={"max_latency_ms": limit_ms})
+    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(places))
+    if place:
+        put_aside(home.root.parent / place)
+    result = rollback(NAME, **BY_ANN)
+    assert (result.status, result.to_version, result.reasons) == ("moved", "1", ())
+    assert standing_of(home, "production") == ["1"]
+    warnings = result.inference_test.warnings
+    assert history(entries(), "production")[0].evidence["inference_test"]["warnings"] == list(warnings)
+    assert len(warnings) == bool(words)
+    assert words in "".join(warnings)
+
+
 def fill_in(prefect, run_id, said):
     while said and httpx.get(f"{prefect}/flow_runs/{run_id}").json()["state"]["type"] != "PAUSED":
         time.sleep(0.1)
@@ -370,7 +476,7 @@ def serving(keeneye, environment, port):
         reap(process)
 
 
-def test_command_line_moves_what_an_endpoint_serves(home, keeneye, tmp_path):
+def test_command_line_moves_what_an_endpoint_serves(home, keeneye, tmp_path, put_aside):
     port = free_port()
     places = write_environments(tmp_path, address=f"http://127.0.0.1:{port}", endpoint="always")
     shutil.rmtree(keeneye.home.root)
@@ -379,6 +485,7 @@ def test_command_line_moves_what_an_endpoint_serves(home, keeneye, tmp_path):
         KEENEYE_DATABASE=Home.from_environment().database_uri,
         KEENEYE_ENVIRONMENTS=str(places),
     )
+    move(home, "1", "production")
     with serving(keeneye, "production", port):
         code, out, err = keeneye.run("promote", NAME, "--to", "production", "--approved-by", "Ann", "--reason", "tried")
         assert code == 0, err
@@ -386,9 +493,13 @@ def test_command_line_moves_what_an_endpoint_serves(home, keeneye, tmp_path):
         assert (record["status"], record["to_version"]) == ("moved", "2")
         assert record["endpoint"]["passed"]
         assert record["endpoint"]["images"] > 0
+        put_aside(home.root.parent / "shapes")
+        back = rollback(NAME, **BY_ANN)
+        assert (back.status, back.to_version) == ("moved", "1")
+        assert "no image was sent" in back.endpoint["warnings"][0]
     code, out, err = keeneye.run("status", NAME)
     assert code == 0, err
-    assert "production  version 2" in out
+    assert "production  version 1" in out
     assert "Ann  tried" in out
     code, out, err = keeneye.run("promote", NAME, "--to", "production")
     assert (code, out) == (2, "")

@@ -97,19 +97,29 @@ def test_killed_while_embedding(line):
     assert_one_staged_version(line, record)
 
 
-@pytest.mark.parametrize(
-    ("moment", "reused"),
-    [
-        pytest.param("before_publishing_the_model", {"ingest": True, "train": False}, id="publishing"),
-        pytest.param("after_logging_the_model", {"train": True, "evaluate": True, "register": False}, id="logging"),
-        pytest.param("after_creating_the_version", {"evaluate": True, "register": True}, id="registering"),
-        pytest.param("before_the_alias", {"evaluate": True, "register": True}, id="staging"),
-    ],
-)
-def test_killed_then_finished(line, moment, reused):
+MOMENTS = {
+    "before_publishing_the_model": {"ingest": True, "train": False},
+    "after_logging_the_model": {"train": True, "evaluate": True, "register": False},
+    "after_creating_the_version": {"evaluate": True, "register": True},
+    "before_the_alias": {"evaluate": True, "register": True},
+}
+"""Where a run is killed, in its order, and what the next one finds finished."""
+
+
+def test_killed_at_each_step_in_turn_then_finished(line):
+    for moment in MOMENTS:
+        kill_at(line, moment)
+    record = finish(line)
+    assert {stage: record["reused"][stage] for stage in MOMENTS["before_the_alias"]} == MOMENTS["before_the_alias"]
+    assert_one_staged_version(line, record)
+
+
+@pytest.mark.slow  # each moment in a home of its own; all in one: the test above
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_once_then_finished(line, moment):
     kill_at(line, moment)
     record = finish(line)
-    assert {stage: record["reused"][stage] for stage in reused} == reused
+    assert {stage: record["reused"][stage] for stage in MOMENTS[moment]} == MOMENTS[moment]
     assert_one_staged_version(line, record)
 
 

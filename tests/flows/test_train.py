@@ -194,6 +194,7 @@ def test_demo_set_is_learned_by_the_default_line(home):
     }
 
 
+@pytest.mark.slow  # 313 photographs in four views
 @pytest.mark.skipif(not TRANSISTORS.is_dir(), reason="the transistor photographs are not beside the project")
 def test_transistor_photographs_are_staged_without_limits(home):
     result = train(data={"source": str(TRANSISTORS)}, gate={"min_macro_f1": 0.0, "min_label_recall": 0.0})

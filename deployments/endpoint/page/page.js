@@ -53,13 +53,15 @@ const stateTag = (state) => element("span", STATES[state] || state.toLowerCase()
 
 const FIGURES = {
   classification: [["Macro F1", "test.macro_f1"], ["Accuracy", "test.accuracy"]],
+  "any labels": [["Macro F1", "test.macro_f1"], ["Exact match", "test.exact_match"]],
   detection: [["mAP50", "test.map_50"], ["Macro F1", "test.macro_f1"]],
   anomaly: [["Image AUROC", "test.image_auroc"], ["Recall", "test.macro_recall"]],
 };
 
 function versionTable(model) {
   if (!model.versions.length) return element("p", "No version.", "quiet");
-  const figures = FIGURES[model.task] || [];
+  const isMultiLabel = "test.exact_match" in model.versions[0].metrics;
+  const figures = FIGURES[isMultiLabel ? "any labels" : model.task] || [];
   const titles = figures.map(([title]) => [title, "number"]);
   const columns = [["Version", ""], ["State", ""], ["Gate", ""], ...titles, ["Made", "date"]];
   const rows = model.versions.map((version) => versionCells(version, figures));

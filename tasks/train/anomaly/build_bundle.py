@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from tasks.bundle.anomaly import smooth
 from tasks.bundle.format import AnomalyScoring, ModelCard, Network, Role, file_sha256, write_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
-from tasks.bundle.preprocessing import ClassifierSteps, prepare_batch
+from tasks.bundle.preprocessing import StretchedSteps, prepare_batch
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import TrainingError
@@ -30,7 +30,7 @@ def build_bundle(
     memory: bytes,
     scoring: AnomalyScoring,
     threshold: float,
-    steps: ClassifierSteps,
+    steps: StretchedSteps,
     dataset_digest: str,
     provenance: Mapping[str, str | int | float | bool],
 ) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.bundle.predictor import BATCH_SIZE, OnnxNetwork
-from tasks.bundle.preprocessing import ClassifierSteps, frame
+from tasks.bundle.preprocessing import StretchedSteps, frame
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.anomaly.memory import Patches
@@ -22,7 +22,7 @@ the area under ROC on transistors by less than 0.001."""
 
 
 def patches_of(
-    network: OnnxNetwork, root: Path, entries: Sequence[ImageEntry], steps: ClassifierSteps
+    network: OnnxNetwork, root: Path, entries: Sequence[ImageEntry], steps: StretchedSteps
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the patches of batches of images: N x rows x columns x C.
 
@@ -40,7 +40,7 @@ def candidate_patches(
     network: OnnxNetwork,
     root: Path,
     entries: Sequence[ImageEntry],
-    steps: ClassifierSteps,
+    steps: StretchedSteps,
     seed: int,
     report: Callable[[int, int], None],
 ) -> tuple[Patches, NDArray[np.intp]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tasks.bundle.anomaly import smooth
 from tasks.bundle.format import AnomalyScoring
 from tasks.bundle.predictor import OnnxNetwork
-from tasks.bundle.preprocessing import ClassifierSteps, Resize
+from tasks.bundle.preprocessing import Resize, StretchedSteps
 from tasks.dataset.entries import ImageEntry
 from tasks.train.anomaly.build_bundle import build_bundle, require_parity
 from tasks.train.anomaly.calibrate import calibrate, choose_threshold
@@ -48,7 +48,7 @@ class AnomalyLesson:
     root: Path
     normal: Sequence[ImageEntry]
     validation: Sequence[ImageEntry]
-    steps: ClassifierSteps
+    steps: StretchedSteps
     memory_patches: int
     false_alarm_rate: float
     seed: int
@@ -126,7 +126,7 @@ def held_out_heats(
     network: OnnxNetwork, lesson: AnomalyLesson, candidates: Patches, owners: NDArray[np.intp], progress: Progress
 ) -> list[Heat]:
     """Return heat maps of normal images, each by a memory that was made without its fold; groups stay together."""
-    fold_of = divide_into_folds([entry.group for entry in lesson.normal], lesson.seed)
+    fold_of = divide_into_folds([entry.unit for entry in lesson.normal], lesson.seed)
     measured = np.linspace(0, len(lesson.normal) - 1, min(len(lesson.normal), MAX_HELD_OUT_IMAGES)).round().astype(int)
     heats: list[Heat] = []
     scoring = unscaled_scoring(lesson.steps[-2])
@@ -141,8 +141,12 @@ def held_out_heats(
 
 
 def divide_into_folds(groups: Sequence[str], seed: int) -> NDArray[np.intp]:
-    """Return the fold of each image, at most `FOLDS` of about equally many groups; images of one group share a fold."""
-    names, group_of = np.unique(np.array(groups), return_inverse=True)
+    """Return the fold of each image, at most `FOLDS` of about equally many groups; images of one group share a fold.
+
+    Where all images are of one group, they are divided image by image: nothing could be measured otherwise.
+    """
+    units = groups if len(set(groups)) > 1 else [str(place) for place in range(len(groups))]
+    names, group_of = np.unique(np.array(units), return_inverse=True)
     places = np.random.default_rng(seed).permutation(len(names))
     return np.asarray(places[group_of] % min(FOLDS, len(names)), np.intp)
 

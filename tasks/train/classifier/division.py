@@ -17,7 +17,7 @@ def divide(
 
     The validation images are held out when every label has one among them. Otherwise they are learned from like the
     others, and of every label a share is held out, one image at least; groups stay together within a label. A label
-    with one image or one group only is learned from alone.
+    whose images are all of one group is divided image by image, one with a single image is learned from alone.
 
     Args:
         y: label index of each image, those of the train split first.
@@ -32,7 +32,8 @@ def divide(
     random, names = np.random.default_rng(seed), np.asarray(groups)
     for label in range(label_count):
         own = np.flatnonzero(y == label)
-        units = random.permutation(np.unique(names[own]))
+        unit_of = names[own] if len(np.unique(names[own])) > 1 else own
+        units = random.permutation(np.unique(unit_of))
         count = min(len(units) - 1, max(1, round(HELD_OUT_SHARE * len(units))))
-        is_held_out[own] = np.isin(names[own], units[: max(count, 0)])
+        is_held_out[own] = np.isin(unit_of, units[: max(count, 0)])
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out), HELD_OUT

@@ -70,7 +70,7 @@ def fold_places(entries: Sequence[ImageEntry], folds: int, seed: int) -> list[in
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for place, entry in enumerate(entries):
-        groups[entry.group or entry.sha256].append(place)
+        groups[entry.unit].append(place)
     strata: dict[str, list[list[int]]] = defaultdict(list)
     for members in groups.values():
         strata[" + ".join(sorted({label for i in members for label in entries[i].truth.labels}))].append(members)

@@ -32,7 +32,10 @@ def mean_of(heads: Sequence[FittedHead]) -> FittedHead:
     """Return the ensemble of heads that were fitted on the same images; choices are named KIND_OPTION."""
     return FittedHead(
         kind="ensemble",
-        chosen={f"{head.kind}_{name}": value for head in heads for name, value in head.chosen.items()},
+        chosen={
+            "members": " and ".join(head.kind for head in heads),
+            **{f"{head.kind}_{name}": value for head in heads for name, value in head.chosen.items()},
+        },
         model=MeanModel(tuple(head.model for head in heads)),
         out_of_fold=np.mean([head.out_of_fold for head in heads], axis=0),
     )

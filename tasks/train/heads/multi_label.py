@@ -1,19 +1,19 @@
 """Heads for images that carry several labels or none: one head per label, against the rest."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from tasks.errors import DataError
 from tasks.metrics.classification import Truths
-from tasks.train.heads.graphs import joined
-from tasks.train.heads.model import FittedHead, HeadName, Matrix, Model, Probabilities
-from tasks.train.heads.search import fit_head
+from tasks.train.heads.graphs import joined, written
+from tasks.train.heads.model import FittedHead, HeadName, Indices, Matrix, Model, Probabilities
+from tasks.train.heads.search import SeenBy, fit_head_and_features
 
 MIN_IMAGES = 2
 """With a label and without: one to learn from, one to judge on."""
+_CONSTANT = "products = MatMul (features, nothing) probabilities = Add (products, shares)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +35,58 @@ class OneVersusRest:
         return joined([model.to_onnx() for model in self.models], nodes, len(self.models), {"with_label": [1]})
 
 
+@dataclass(frozen=True, slots=True)
+class ConstantModel:
+    """What is answered of a label that too few images carry, or lack, to learn it: their share, whatever the image."""
+
+    width: int
+    share: float
+
+    def probabilities(self, features: Matrix) -> Probabilities:
+        """Return N x 2 probabilities."""
+        return np.tile([1.0 - self.share, self.share], (len(features), 1))
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Return the same as a graph."""
+        constants = {
+            "nothing": np.zeros((self.width, 2), np.float32),
+            "shares": np.array([1.0 - self.share, self.share], np.float32),
+        }
+        return written(_CONSTANT, self.width, 2, constants)
+
+
 def fit_multi_label_head(
-    name: HeadName, features: Matrix, truths: Truths, labels: Sequence[str], seed: int
+    name: HeadName, seen_by: SeenBy, truths: Truths, seed: int, groups: Indices | None = None
 ) -> FittedHead:
-    """Fit a head of one kind for every label; choices are named LABEL.OPTION.
+    """Fit a head of one kind for every label; of each option all labels' choices are told, in their order.
 
     Args:
         name: the kind of head.
-        features: N x F.
+        seen_by: as for `fit_head_and_features`.
         truths: N x L, whether an image carries a label; a row may hold none.
-        labels: label names by column.
-        seed: as for `fit_head`.
-
-    Raises:
-        DataError: when a label is carried by fewer than two images, or by all but fewer than two.
+        seed: as for `fit_head_and_features`.
+        groups: likewise.
     """
-    for label, with_label in zip(labels, truths.sum(axis=0).tolist(), strict=True):
-        if min(with_label, len(truths) - with_label) < MIN_IMAGES:
-            raise DataError(
-                f"the label {label!r} is carried by {with_label} of {len(truths)} training images; {MIN_IMAGES} must "
-                f"carry it and {MIN_IMAGES} must not: add images or remove the label"
-            )
-    heads = [fit_head(name, features, truths[:, column].astype(np.intp), seed) for column in range(len(labels))]
+    heads = [
+        fit_head_and_features(name, seen_by, truth.astype(np.intp), seed, groups)
+        if min(truth.sum(), (~truth).sum()) >= MIN_IMAGES
+        else _fit_constant(name, seen_by, truth)
+        for truth in truths.T
+    ]
+    options = dict.fromkeys(option for head in heads for option in head.chosen)
     return FittedHead(
         kind=name,
-        chosen={
-            f"{label}.{option}": value
-            for label, head in zip(labels, heads, strict=True)
-            for option, value in head.chosen.items()
-        },
+        chosen={option: ", ".join(_told(head.chosen.get(option, "-")) for head in heads) for option in options},
         model=OneVersusRest(tuple(head.model for head in heads)),
         out_of_fold=np.column_stack([head.out_of_fold[:, 1] for head in heads]),
     )
+
+
+def _fit_constant(name: HeadName, seen_by: SeenBy, truth: NDArray[np.bool_]) -> FittedHead:
+    features = seen_by(np.arange(len(truth)))[:, 0]
+    model = ConstantModel(features.shape[1], float(truth.mean()))
+    return FittedHead(name, {}, model, model.probabilities(features))
+
+
+def _told(value: str | int | float) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

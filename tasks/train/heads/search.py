@@ -1,6 +1,6 @@
 """Fit a head of any kind: choose its options by cross-validation, then fit on everything."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from tasks.train.heads.calibration import Calibrated, calibrated, fit_temperature
 from tasks.train.heads.ensemble import mean_of
-from tasks.train.heads.folds import stratified_folds
+from tasks.train.heads.folds import Folds, stratified_folds
 from tasks.train.heads.forest import FOREST
 from tasks.train.heads.logistic import LOGISTIC
 from tasks.train.heads.model import FittedHead, HeadKind, HeadName, Indices, Matrix, Options, Probabilities, Views
@@ -26,8 +26,19 @@ MEMBERS: Mapping[HeadName, HeadKind] = {
 }
 """Of the ensemble."""
 
+SeenBy = Callable[[Indices], Views]
+"""Called with the places of the images that are learned from; gives N x V x F features of all N images. What features
+themselves learn, such as visual words, they learn from those places alone."""
 
-def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int, further_views: Views | None = None) -> FittedHead:
+
+def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int, groups: Indices | None = None) -> FittedHead:
+    """Fit a head on N x F features that learn nothing themselves; see `fit_head_and_features`."""
+    return fit_head_and_features(name, lambda _: features[:, None], y, seed, groups)
+
+
+def fit_head_and_features(
+    name: HeadName, seen_by: SeenBy, y: Indices, seed: int, groups: Indices | None = None
+) -> FittedHead:
     """Choose a head's options by cross-validation (lowest class-balanced log loss), then fit on everything.
 
     Of equally good candidates the simpler model is taken. Options are chosen on the images themselves; further views
@@ -35,17 +46,16 @@ def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int, further_vi
 
     Args:
         name: the kind of head; `ensemble` fits several.
-        features: N x F.
+        seen_by: gives the features, as a model sees them that learned from some of the images.
         y: N label indices, every label on two images or more.
         seed: of the division into folds, and of the forest.
-        further_views: N x V x F, V further views of each image.
+        groups: number of each image's group, which no division parts; None when each image is one.
     """
-    views = features[:, None] if further_views is None else np.concatenate([features[:, None], further_views], axis=1)
     # Matrices of a few hundred rows: threads of the algebra library cost more than they give (measured 4 times).
     with threadpool_limits(1):
         if name == "ensemble":
-            return mean_of([_search(member, kind, views, y, seed) for member, kind in MEMBERS.items()])
-        return _search(name, KINDS[name], views, y, seed)
+            return mean_of([_search(member, kind, seen_by, y, seed, groups) for member, kind in MEMBERS.items()])
+        return _search(name, KINDS[name], seen_by, y, seed, groups)
 
 
 def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
@@ -54,13 +64,17 @@ def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
     return float(np.average(-np.log(own), weights=compute_sample_weight("balanced", y)))
 
 
-def _search(name: HeadName, kind: HeadKind, views: Views, y: Indices, seed: int) -> FittedHead:
-    trials = _out_of_fold(kind, kind.candidates, views[:, :1], y, seed)
+def _search(
+    name: HeadName, kind: HeadKind, seen_by: SeenBy, y: Indices, seed: int, groups: Indices | None
+) -> FittedHead:
+    divided = stratified_folds(y, INNER_FOLDS, seed, groups)
+    trials = _out_of_fold(kind, kind.candidates, lambda places: seen_by(places)[:, :1], y, seed, divided)
     losses = [_loss_at_best_temperature(kind, shares, y) for shares in trials]
     best = int(np.argmin(np.round(losses, 4)))
     chosen, shares = kind.candidates[best], trials[best]
+    views = seen_by(np.arange(len(y)))
     if views.shape[1] > 1:
-        (shares,) = _out_of_fold(kind, [chosen], views, y, seed)
+        (shares,) = _out_of_fold(kind, [chosen], seen_by, y, seed, divided)
     (model,) = kind.fit(*_as_rows(views, y), [chosen], seed)
     if kind.is_calibrated:
         return FittedHead(name, chosen, model, shares)
@@ -70,11 +84,12 @@ def _search(name: HeadName, kind: HeadKind, views: Views, y: Indices, seed: int)
 
 
 def _out_of_fold(
-    kind: HeadKind, candidates: Sequence[Options], views: Views, y: Indices, seed: int
+    kind: HeadKind, candidates: Sequence[Options], seen_by: SeenBy, y: Indices, seed: int, divided: Folds
 ) -> list[Probabilities]:
     """Return N x L shares per candidate, each row by a model that saw the image in no view."""
     trials = [np.zeros((len(y), int(y.max()) + 1)) for _ in candidates]
-    for train, held_out in stratified_folds(y, INNER_FOLDS, seed):
+    for train, held_out in divided:
+        views = seen_by(train)
         fitted = kind.fit(*_as_rows(views[train], y[train]), candidates, seed)
         for shares, model in zip(trials, fitted, strict=True):
             shares[held_out] = model.probabilities(views[held_out, 0])

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from sklearn.svm import SVC
 
 from tasks.train.heads.graphs import written
+from tasks.train.heads.linear import LinearModel
 from tasks.train.heads.model import HeadKind, Indices, Matrix, Options, Probabilities
 from tasks.train.heads.scaling import ROWS, Scaling
 
@@ -28,13 +29,6 @@ CANDIDATES = (*_STRAIGHT, *_CURVED)
 """`penalty` is that of an image on the wrong side (SVC's C). Kernels are divided by the number of features, so that
 `penalty` and `gamma` mean the same for any."""
 
-_LINEAR = f"""
-    {ROWS}
-    products = MatMul (rows, weights)
-    decisions = Add (products, intercepts)
-    shares = Softmax <axis = 1> (decisions)
-    probabilities = Cast <to = 1> (shares)
-"""
 _RADIAL = f"""
     {ROWS}
     squares = ReduceSumSquare <axes = [1], keepdims = 1> (rows)
@@ -48,25 +42,6 @@ _RADIAL = f"""
     shares = Softmax <axis = 1> (decisions)
     probabilities = Cast <to = 1> (shares)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class LinearMachine:
-    """Straight borders: `weights` are F x L, `intercepts` L numbers."""
-
-    scaling: Scaling
-    weights: NDArray[np.float64]
-    intercepts: NDArray[np.float64]
-
-    def probabilities(self, features: Matrix) -> Probabilities:
-        """Return N x L shares: the softmax of the decision values."""
-        return np.asarray(softmax(self.scaling.rows(features) @ self.weights + self.intercepts, axis=1))
-
-    def to_onnx(self) -> onnx.ModelProto:
-        """Return the same as a graph."""
-        constants = {**self.scaling.constants, "weights": self.weights, "intercepts": self.intercepts}
-        width, labels = self.weights.shape
-        return written(_LINEAR, width, labels, constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +74,7 @@ class RadialMachine:
 
 def fit_svm(
     features: Matrix, y: Indices, candidates: Sequence[Options], seed: int
-) -> Iterator[LinearMachine | RadialMachine]:
+) -> Iterator[LinearModel | RadialMachine]:
     """Fit the same images with each candidate in turn; nothing here is random."""
     scaling = Scaling.of(features)
     rows = scaling.rows(features)
@@ -110,7 +85,7 @@ def fit_svm(
     for options in candidates:
         if options["kernel"] == "linear":
             weights, intercepts = _machines(products, y, options["penalty"])
-            yield LinearMachine(scaling, rows.T @ weights / width, intercepts)
+            yield LinearModel(scaling, rows.T @ weights / width, intercepts)
         else:
             gamma = float(options["gamma"])
             weights, intercepts = _machines(np.exp(-gamma * distances), y, options["penalty"])

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tasks.errors import RequestError
-from tasks.train.backbone import BACKBONE_NAME, packaged_weights_path
+from tasks.bundle.format import file_sha256
+from tasks.errors import RequestError, SourceChanged
+from tasks.train.backbone import BACKBONE_NAME, packaged_tensors
 from tasks.train.earlier import Earlier
 from tasks.train.weights import MAX_WEIGHTS_BYTES, NO_WEIGHTS, PACKAGE, FirstWeights
 
@@ -88,6 +89,10 @@ def continue_from(
 def _read_first(backbone: str, weights: FirstWeights) -> Tensors:
     if weights.file is None:
         return _packaged(backbone)
+    if file_sha256(weights.file) != weights.digest:
+        raise SourceChanged(
+            f"training.weights {weights.address} changed while it was learned from; start again once it stays as it is"
+        )
     try:
         return _read(weights.file)
     except Exception as error:  # damaged and foreign files make torch raise nearly anything
@@ -103,9 +108,7 @@ def _packaged(backbone: str) -> Tensors:
             f"no installed package has weights of {backbone}, only of {BACKBONE_NAME}; name others in "
             "training.weights: hub:NAME, a file or its address, or none"
         )
-    packaged = torch.load(packaged_weights_path(), map_location="cpu", weights_only=True)
-    # The package's original implementation has other names, and the same tensors in the same order.
-    return dict(zip(timm.create_model(backbone, pretrained=False).state_dict(), packaged.values(), strict=True))
+    return packaged_tensors(list(timm.create_model(backbone, pretrained=False).state_dict()))
 
 
 def _read(path: Path) -> Tensors:

@@ -317,7 +317,10 @@ def test_status_page_shows_what_stands_where(status_page, width):
 
 
 def test_pages_lead_to_each_other(page):
+    start = page.current_url
     page.find_element(By.LINK_TEXT, "Status").click()
     wait(page, lambda: texts(page, ".place h4"))
+    assert page.current_url.endswith("/status")
     page.find_element(By.LINK_TEXT, "Try an image").click()
     wait(page, lambda: texts(page, "#model option"))
+    assert page.current_url == start

@@ -1,6 +1,7 @@
 import csv
 import io
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,8 +104,44 @@ def test_label_alone_and_nothing_at_all_in_a_table_of_boxes(tmp_path):
     )
 
 
-def test_nothing_at_all_in_a_table_of_labels_is_no_negative(tmp_path):
-    assert read_images(tmp_path, "image,label\na.png,\n") == (AnnotatedImage("a.png", (), boxes=None),)
+def test_no_label_in_a_table_of_labels_says_that_none_fits(tmp_path):
+    assert read_images(tmp_path, "image,label\na.png,\nb.png,x\nb.png,y\nc.png,\nc.png,x\n") == (
+        AnnotatedImage("a.png", (), boxes=None, is_negative=True),
+        AnnotatedImage("b.png", ("x", "y")),
+        AnnotatedImage("c.png", ("x",)),
+    )
+    assert not any(image.is_negative for image in read_images(tmp_path, "image,split\na.png,train\n"))
+    spoiled = read(tmp_path, "image,label,confidence\na.png,,\na.png,x,2\n")
+    assert [image.is_negative for image in spoiled.images] == [False]
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [("x", ("x",)), ("y| x ", ("x", "y")), ("x;y", ("x", "y")), ("x|x||", ("x",)), ("|", ()), ("", ())],
+)
+@pytest.mark.parametrize("heading", ["labels", "Tags", "classes"])
+def test_column_of_several_labels(tmp_path, heading, cell, labels):
+    (image,) = read_images(tmp_path, f'image,{heading}\na.png,"{cell}"\n')
+    assert (image.labels, image.is_negative) == (labels, not labels)
+
+
+def test_column_of_one_label_is_not_divided(tmp_path):
+    assert read_images(tmp_path, "image,label\na.png,x|y\n")[0].labels == ("x|y",)
+
+
+def test_bad_label_among_several_spoils_the_row(tmp_path):
+    reading = read(tmp_path, f"image,labels\na.png,x|{'y' * 300}\nb.png,x\n")
+    assert [image.source_ref for image in reading.images] == ["b.png"]
+    assert "has a label of 300 characters" in one_problem(reading, "ERROR_INVALID_LABEL_NAME")
+
+
+def test_image_that_no_label_fits_comes_back(tmp_path):
+    nothing = ImageEntry("a.png", "ab" * 32, 64, 48, Truth(()))
+    masked = replace(nothing, source_ref="b.png", mask_ref="m.png")
+    findings = write_csv(tmp_path / "t.csv", {"train": [nothing, masked]}, lambda entry: entry.source_ref)
+    assert [finding.message for finding in findings if "nothing is known" in finding.message]
+    (image,) = read_csv(tmp_path / "t.csv", ReferenceResolver(tmp_path, FILES), base="").images
+    assert (image.source_ref, image.labels, image.boxes) == ("a.png", (), ())
 
 
 def test_image_with_an_unusable_row_is_no_negative(tmp_path):
@@ -366,7 +403,7 @@ def test_written_table(tmp_path):
         pytest.param(entry("a.png", ("x",), job_name="j"), "labelling job", id="job"),
         pytest.param(entry("a.png", ("x",), is_human=False), "no person", id="machine"),
         pytest.param(entry("a.png", (" x",)), "spaces", id="spaces"),
-        pytest.param(entry("a.png"), "left out", id="nothing known"),
+        pytest.param(entry("a.png", mask_ref="m.png"), "left out", id="nothing known"),
     ],
 )
 def test_what_the_table_cannot_hold_is_told(tmp_path, one, words):

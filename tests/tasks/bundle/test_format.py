@@ -21,7 +21,7 @@ from tasks.bundle.format import (
     write_model_card,
 )
 from tasks.bundle.predictor import Predictor
-from tasks.bundle.preprocessing import standard_steps
+from tasks.bundle.preprocessing import detection_steps, standard_steps
 from tasks.errors import BundleError
 from tests.tasks.bundle.made_detector import silent_outputs, write_detector
 from tests.tasks.conftest import Made
@@ -51,6 +51,23 @@ def test_card_comes_back_as_written(tmp_path: Path) -> None:
     assert read_model_card(tmp_path) == card
     assert read_model_card(tmp_path, expected_digest=digest) == card
     assert write_model_card(tmp_path, card) == digest
+
+
+def test_one_label_is_enough_where_an_image_may_have_none(tmp_path: Path) -> None:
+    parts = {
+        "labels": ("cut",),
+        "thresholds": {"cut": 0.5},
+        "steps": standard_steps(96),
+        "networks": dict.fromkeys(("backbone", "head"), Network(file="net.onnx", sha256="0" * 64)),
+        "dataset_digest": "d" * 64,
+        "provenance": {},
+    }
+    card = ModelCard(task="classification", labels_per_image="any", **parts)
+    assert card.is_multi_label
+    with pytest.raises(ValidationError, match="at least 2 labels"):
+        ModelCard(task="classification", **parts)
+    with pytest.raises(ValidationError, match="anomaly knows no labels_per_image"):
+        ModelCard(task="anomaly", labels_per_image="any", **parts)
 
 
 CLASSIFIER_JSON = """{
@@ -131,6 +148,12 @@ def test_classifier_may_be_one_network() -> None:
     both = card.model_copy(update={"networks": {**card.networks, "network": network}})
     with pytest.raises(ValidationError, match="needs backbone and head, or network"):
         ModelCard.model_validate_json(both.model_dump_json(exclude_none=True))
+
+
+def test_classifier_may_pad_its_images() -> None:
+    card = ModelCard.model_validate_json(CLASSIFIER_JSON)
+    padded = card.model_copy(update={"steps": detection_steps(224)})
+    assert ModelCard.model_validate_json(padded.model_dump_json(exclude_none=True)) == padded
 
 
 def test_adjustments_come_first_in_the_card(tmp_path: Path) -> None:
@@ -431,10 +454,9 @@ def test_senseless_card_of_a_detector_is_refused(edit: Callable[[Content], objec
     "edit",
     [
         lambda c: c.update(decoding={"strides": [16]}),
-        lambda c: c["steps"].__setitem__(0, {"name": "letterbox", "version": 1, "size": 64}),
         lambda c: c["networks"].update(detector=_first_network(c)),
     ],
-    ids=["decoding", "letterbox", "detector"],
+    ids=["decoding", "detector"],
 )
 def test_parts_of_a_detector_in_a_classifier_are_refused(edit: Callable[[Content], object], bundle: Path) -> None:
     _edit(bundle, edit)

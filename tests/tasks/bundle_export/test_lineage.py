@@ -1,11 +1,12 @@
 """From a registered version back to its manifests, images and training; a sentence for what is missing."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tasks.bundle.format import bundle_digest
-from tasks.bundle_export.lineage import find_source
+from tasks.bundle_export.lineage import find_again, find_source
 from tasks.errors import DataError, RegistryError
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
@@ -67,7 +68,7 @@ def test_training_elsewhere_is_refused(copied):
 def test_images_that_are_gone_are_named(copied, exportable):
     gone = "/" + "x" * (len(str(exportable.source)) - 1)
     rewrite(copied, "manifest", str(exportable.source), gone)
-    with pytest.raises(DataError, match="are not where they were") as caught:
+    with pytest.raises(DataError, match=r"are not where they were.* run the same `keeneye train` again") as caught:
         find_source(copied, f"{NAME}/1")
     assert gone in caught.value.message
 
@@ -78,6 +79,31 @@ def test_records_of_another_keeneye_are_passed_over(copied):
     (strange / "record.json").write_text('{"schema_version": 0}')
     (strange / "_complete.json").write_text("{}")
     assert find_source(copied, f"{NAME}/1").model_version == "1"
+
+
+def test_version_that_was_in_use_is_found_with_its_evidence(exportable, source):
+    found = find_again(exportable.home, f"{NAME}/1")
+    assert source.model_dump() | found.model_dump() == source.model_dump()
+    assert Path(found.predictions_path).is_file()
+
+
+@pytest.mark.parametrize(
+    ("gone", "has_manifest", "has_predictions"),
+    [
+        pytest.param("images", True, True, id="images"),
+        pytest.param("train", True, True, id="training"),
+        pytest.param("evaluate", True, False, id="evaluation"),
+        pytest.param("manifest", False, True, id="manifests"),
+    ],
+)
+def test_version_that_was_in_use_is_found_without_what_is_gone(copied, exportable, gone, has_manifest, has_predictions):
+    if gone == "images":
+        rewrite(copied, "manifest", str(exportable.source), "/" + "x" * (len(str(exportable.source)) - 1))
+    else:
+        shutil.rmtree(copied.store.root / "entries" / gone)
+    found = find_again(copied, f"{NAME}/1")
+    assert (found.manifest is not None, bool(found.predictions_path)) == (has_manifest, has_predictions)
+    assert bundle_digest(Path(found.bundle_path)) == found.bundle_digest
 
 
 def test_damaged_kept_bundle_is_fetched_anew(exportable, source, tmp_path):

@@ -5,6 +5,9 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle_export.openvino_bundle import SETTINGS, convert_bundle, open_openvino, require_openvino
@@ -13,12 +16,15 @@ from tasks.bundle_export.plain_head import plain_head
 from tasks.errors import BundleError, RequestError
 from tasks.train.heads import graphs
 from tasks.train.heads.search import fit_head
+from tests.tasks.bundle.made_engineered import write_engineered_model
 
 
-@pytest.fixture(scope="module", params=["classifier", "detector"])
-def bundle(request):
+@pytest.fixture(scope="module", params=["classifier", "detector", "engineered features"])
+def bundle(request, tmp_path_factory):
     if request.param == "classifier":
         return request.getfixturevalue("exportable").model.bundle_path
+    if request.param == "engineered features":
+        return write_engineered_model(tmp_path_factory.mktemp("engineered") / "bundle")
     return request.getfixturevalue("detector")
 
 
@@ -76,17 +82,20 @@ def test_missing_openvino_is_a_sentence(monkeypatch):
         require_openvino()
 
 
-def fitted_head(kind, labels):
-    rng = np.random.default_rng(labels)
+def labelled_features(labels):
     y = np.arange(60) % labels
-    features = (rng.normal(3, 2, (60, 12)) + y[:, None]).astype(np.float32)
+    return (np.random.default_rng(labels).normal(3, 2, (60, 12)) + y[:, None]).astype(np.float32), y
+
+
+def fitted_head(kind, labels):
+    features, y = labelled_features(labels)
     return features, fit_head(kind, features, y, 0)
 
 
 @pytest.mark.parametrize("labels", [2, 3, 5])
 def test_plain_head_gives_the_probabilities_of_an_older_head(labels):
-    features, head = fitted_head("logistic", labels)
-    older = graphs.converted(head.model.pipeline, features.shape[1])
+    features, y = labelled_features(labels)
+    older = graphs.converted(make_pipeline(StandardScaler(), LogisticRegression()).fit(features, y), features.shape[1])
     plain = plain_head(older)
     expected, found = (OnnxNetwork(one.SerializeToString()).run(features) for one in (older, plain))
     assert expected.shape == (60, labels)

@@ -1,18 +1,39 @@
 """8-bit bundles: the same format, much smaller, close to the floats, the same bytes each time."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
 
-from tasks.bundle.format import bundle_digest, read_model_card
+from tasks.bundle.format import bundle_digest, read_model_card, write_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
 from tasks.bundle.preprocessing import prepare_batch
 from tasks.bundle_export.quantise import FLOAT_CONVOLUTIONS, correct_bias, quantise_bundle, quantise_network
+from tasks.errors import RequestError
+from tasks.features.vocabulary import VOCABULARY_FILE
+from tests.tasks.bundle.made_engineered import write_engineered_model
 
 
 def samples_of(bundle, pictures):
     card = read_model_card(bundle)
     return lambda: (prepare_batch([picture], card.steps) for picture in pictures)
+
+
+def test_bundle_without_a_network_is_refused(tmp_path):
+    bundle = write_engineered_model(tmp_path / "bundle")
+    with pytest.raises(RequestError, match="engineered features only"):
+        quantise_bundle(bundle, tmp_path / "int8", lambda: [], 0)
+    assert not (tmp_path / "int8").exists()
+
+
+def test_vocabulary_goes_along(classifier, pictures, tmp_path):
+    words, bundle = write_engineered_model(tmp_path / "words"), shutil.copytree(classifier, tmp_path / "bundle")
+    shutil.copyfile(words / VOCABULARY_FILE, bundle / VOCABULARY_FILE)
+    card = read_model_card(bundle).model_copy(update={"features": read_model_card(words).features})
+    write_model_card(bundle, card)
+    quantise_bundle(bundle, tmp_path / "int8", samples_of(bundle, pictures[:1]), 1)
+    assert read_model_card(tmp_path / "int8").features == card.features
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from tasks.bundle_export.formats import EXAMPLE
 from tasks.bundle_export.openvino_bundle import convert_bundle
 from tasks.vision.images import decode_rgb
 from tests.tasks.bundle.made_anomaly_model import PLAIN, SCORING, write_anomaly_model
+from tests.tasks.bundle.made_engineered import write_engineered_model
 from tests.tasks.bundle_export.conftest import LABELS
 from tests.tasks.bundle_export.conv_detector import SIDE, STRIDES, write_conv_detector
 
@@ -42,8 +43,9 @@ def photos(pictures, tmp_path_factory):
 @pytest.fixture(
     scope="module",
     params=[
-        *("classifier", "adjusted classifier", "detector", "detector that merges", "adjusted detector"),
-        *("anomaly model", "adjusted anomaly model"),
+        *("classifier", "adjusted classifier", "padded classifier"),
+        *("detector", "detector that merges", "adjusted detector"),
+        *("anomaly model", "adjusted anomaly model", "sharp anomaly model"),
     ],
 )
 def bundle(request, tmp_path_factory):
@@ -55,13 +57,17 @@ def bundle(request, tmp_path_factory):
         steps = (*(ADJUSTMENTS if request.param.startswith("adjusted") else ()), Resize(width=64, height=64), PLAIN)
         # The photographs are far from grey, each in places of its own.
         scoring = SCORING.model_copy(update={"limit": 40.0, "region_limit": 30.0, "smoothing_cells": 0.7})
+        if request.param.startswith("sharp"):
+            # What normal images that are all alike give.
+            scoring = scoring.model_copy(update={"limit": 1e-6, "steepness": 100.0})
         return write_anomaly_model(tmp_path_factory.mktemp("anomaly") / "bundle", steps=steps, scoring=scoring)
-    if request.param == "adjusted classifier":
+    if request.param in {"adjusted classifier", "padded classifier"}:
         bundle = shutil.copytree(
             request.getfixturevalue("exportable").model.bundle_path, tmp_path_factory.mktemp("adjusted") / "bundle"
         )
-        card = read_model_card(bundle)
-        write_model_card(bundle, card.model_copy(update={"steps": (*ADJUSTMENTS, *card.steps)}))
+        card, is_padded = read_model_card(bundle), request.param.startswith("padded")
+        steps = detection_steps(card.steps[0].width) if is_padded else (*ADJUSTMENTS, *card.steps)
+        write_model_card(bundle, card.model_copy(update={"steps": steps}))
         return bundle
     if request.param == "adjusted detector":
         folder = tmp_path_factory.mktemp("adjusted") / "bundle"
@@ -104,6 +110,14 @@ def test_answers_as_the_predictor(bundle, photos, tmp_path, format_name):
             assert figures == pytest.approx(
                 [other.left, other.top, other.width, other.height, other.confidence], abs=1e-3
             )
+
+
+def test_engineered_features_are_left_to_keeneye(photos, tmp_path):
+    bundle = write_engineered_model(tmp_path / "bundle")
+    (bundle / "predict.py").write_bytes(EXAMPLE.read_bytes())
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(bundle, photos[:1])
+    assert caught.value.stderr.startswith("this script does not compute engineered features (sift_words, colour)")
 
 
 def test_imports_nothing_of_keeneye():

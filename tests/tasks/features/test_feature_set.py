@@ -1,12 +1,13 @@
 import threading
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 
-from tasks.errors import DataError, RequestError
+from tasks.errors import RequestError
 from tasks.features.colour import Colour
-from tasks.features.feature_set import FEATURES, FeatureSet, fit_features, image_threads
+from tasks.features.feature_set import FEATURES, FeatureName, FeatureSet, image_threads
 from tasks.features.gradients import Hog
 from tasks.features.keypoints import DESCRIPTOR_WIDTH, SiftWords
 from tasks.features.texture import LocalBinaryPatterns, Tamura
@@ -16,10 +17,6 @@ WORDS = SiftWords(words=4)
 VOCABULARY = np.random.default_rng(0).random((4, DESCRIPTOR_WIDTH), np.float32)
 
 
-def as_it_is(image):
-    return image
-
-
 @pytest.fixture(scope="module")
 def pictures():
     return [paint_shape(SHAPES[number % 6], 64 + number, (number,)) for number in range(10)]
@@ -27,7 +24,7 @@ def pictures():
 
 def test_all_features_at_once_one_after_the_other(pictures):
     steps = tuple(WORDS if name == "sift_words" else feature() for name, feature in FEATURES.items())
-    features = fit_features(steps, pictures, as_it_is, seed=1)
+    features = FeatureSet(steps, WORDS.fit([WORDS.describe(picture) for picture in pictures], seed=1))
     rows = features.extract_all(pictures)
     assert rows.shape == (len(pictures), features.width)
     assert len(features.names()) == len(set(features.names())) == features.width
@@ -57,11 +54,9 @@ def test_no_image_gives_no_row():
     assert FeatureSet((Colour(),)).extract_all([]).shape == (0, Colour().width)
 
 
-def test_words_are_learned_only_where_they_are_asked_for(pictures):
-    assert fit_features((Colour(),), [], as_it_is, seed=0).vocabulary is None
-    assert fit_features((Colour(), WORDS), pictures, as_it_is, seed=0).vocabulary.shape == (4, DESCRIPTOR_WIDTH)
-    with pytest.raises(DataError, match="fewer than the 4 words"):
-        fit_features((WORDS,), [np.zeros((40, 40, 3), np.uint8)], as_it_is, seed=0)
+def test_every_feature_has_a_name_of_its_own():
+    assert tuple(FEATURES) == get_args(FeatureName)
+    assert all(feature().name == name for name, feature in FEATURES.items())
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -22,6 +24,12 @@ def spots(radius, count, side=128, ink=220):
 
 def named(step, image):
     return dict(zip(step.names(), step.extract(image), strict=True))
+
+
+def roots_of(pictures):
+    """RootSIFT, as its paper defines it."""
+    rows = np.concatenate([WORDS.describe(picture) for picture in pictures]).astype(float)
+    return np.sqrt(rows / np.abs(rows).sum(axis=1, keepdims=True))
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +59,32 @@ def test_blobs_are_counted():
 def test_values_are_shares_of_the_words(pictures, vocabulary):
     values = WORDS.extract(pictures[0], vocabulary)
     assert values.sum() == pytest.approx(1.0)
-    descriptors = WORDS.describe(pictures[0])
-    distances = np.linalg.norm(descriptors[:, None] - vocabulary[None], axis=2)
-    expected = np.bincount(distances.argmin(axis=1), minlength=8) / len(descriptors)
+    rows = roots_of([pictures[0]])
+    distances = np.linalg.norm(rows[:, None] - vocabulary[None], axis=2)
+    expected = np.bincount(distances.argmin(axis=1), minlength=8) / len(rows)
     np.testing.assert_allclose(values, expected, atol=1e-6)
 
 
-def test_descriptors_are_roots_of_sifts(pictures):
+def test_descriptors_are_sifts(pictures):
     found = WORDS.describe(pictures[0])
     _, plain = cv2.SIFT.create(nfeatures=500).detectAndCompute(cv2.cvtColor(pictures[0], cv2.COLOR_RGB2GRAY), None)
-    np.testing.assert_allclose(found**2, plain / plain.sum(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(found, plain)
+
+
+def test_rows_of_zeros_stand_for_no_keypoint(pictures, vocabulary):
+    described = [WORDS.describe(picture) for picture in pictures]
+    filled = [np.concatenate([rows, np.zeros((5, DESCRIPTOR_WIDTH), np.uint8)]) for rows in described]
+    np.testing.assert_array_equal(WORDS.fit(filled, seed=3), vocabulary)
+    np.testing.assert_array_equal(WORDS.count(filled[0], vocabulary), WORDS.extract(pictures[0], vocabulary))
+
+
+def test_no_more_keypoints_than_asked_for():
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    assert len(SiftWords(keypoints=50).describe(cv2.GaussianBlur(noise, (5, 5), 0))) == 50
 
 
 def test_words_are_the_centres_of_what_is_nearest(pictures, vocabulary):
-    rows = np.concatenate([WORDS.describe(picture) for picture in pictures])
+    rows = roots_of(pictures)
     nearest = np.linalg.norm(rows[:, None] - vocabulary[None], axis=2).argmin(axis=1)
     centres = np.array([rows[nearest == word].mean(axis=0) for word in range(8)])
     assert np.linalg.norm(centres - vocabulary, axis=1).max() < 0.1
@@ -121,9 +141,18 @@ def test_array_that_is_no_vocabulary_is_refused(array, tmp_path):
         read_vocabulary(tmp_path, write_vocabulary(tmp_path, array))
 
 
-def test_pickle_is_refused(tmp_path):
-    import hashlib
+def test_array_that_claims_to_be_huge_is_refused(vocabulary, tmp_path):
+    write_vocabulary(tmp_path, vocabulary)
+    path = tmp_path / VOCABULARY_FILE
+    # Spaces fill the header up, so that a longer one takes their place.
+    data = path.read_bytes().replace(b"(8, 128), }" + b" " * 15, b"(8" + b"0" * 15 + b", 128), }")
+    assert b"(80" in data
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="no array"):
+        read_vocabulary(tmp_path, hashlib.sha256(data).hexdigest())
 
+
+def test_pickle_is_refused(tmp_path):
     path = tmp_path / VOCABULARY_FILE
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(BundleError, match="no array"):

@@ -62,7 +62,10 @@ def test_label_list_must_be_transformed_for_the_managed_service():
 def test_bare_and_empty_label_lists():
     assert parse({"source-ref": "a.jpg", "class": [1, "3"]}).labels == ("1", "3")
     empty = parse(line(label_list() | {"things": []}))
-    assert (empty.status, codes(empty)) == ("ignored", ["WARNING_NO_ATTRIBUTE_ANNOTATIONS", "WARNING_NO_ANNOTATIONS"])
+    assert (empty.status, codes(empty), empty.labels, empty.boxes) == ("valid", [], (), None)
+    assert parse(line(label_list() | {"things": []}, single())).labels == ("dog",)
+    beside_a_bad_one = parse(line(label_list() | {"things": []}, single(label="x" * 300)))
+    assert (beside_a_bad_one.status, beside_a_bad_one.labels) == ("invalid", ())
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -37,7 +37,7 @@ BOXES = st.builds(
 TRUTHS_OF_BOXES = st.lists(BOXES, max_size=4).map(
     lambda boxes: Truth(tuple(sorted({box.label for box in boxes})), tuple(boxes))
 )
-TRUTHS_OF_LABELS = st.dictionaries(TEXTS, PROBABILITIES, min_size=1, max_size=3).map(
+TRUTHS_OF_LABELS = st.dictionaries(TEXTS, PROBABILITIES, max_size=3).map(
     lambda known: Truth(
         tuple(sorted(known)),
         None,
@@ -125,6 +125,14 @@ def test_line_is_what_the_service_writes() -> None:
         "keeneye-metadata": {"sha256": "ab" * 32, "width": 64, "height": 48, "group": "ab" * 32},
     }
     assert next(iter(line)) == "source-ref"
+
+
+def test_no_label_is_what_the_service_writes() -> None:
+    line = json.loads(line_of(replace(ENTRY, truth=Truth(()))))
+    assert (line["label"], line["label-metadata"]["class-map"]) == ([], {})
+    assert line["label-metadata"]["type"] == "groundtruth/image-classification-multilabel"
+    parsed = parse_line(json.dumps(line).encode(), "open")
+    assert (parsed.status, parsed.labels, parsed.boxes, parsed.segmentation) == ("valid", (), None, None)
 
 
 def test_boxes_are_what_the_service_writes() -> None:

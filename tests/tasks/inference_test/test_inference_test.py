@@ -18,13 +18,15 @@ from tasks.bundle.preprocessing import Normalise, Resize
 from tasks.bundle_export.records import ExportSource
 from tasks.errors import DataError
 from tasks.evaluate.records import ImagePrediction
+from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test import task as inference_task
-from tasks.inference_test.probe import ProbeRequest, judge, probe
+from tasks.inference_test.probe import EvaluatedImages, ProbeRequest, judge, probe
 from tasks.inference_test.records import InferenceTest
-from tasks.inference_test.task import check_version, run_inference_test, run_probe
+from tasks.inference_test.task import check_version, check_version_again, run_inference_test, run_probe
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import register_version
 from tasks.vision.boxes import DetectedBox
+from tasks.vision.heat_maps import HeatMap
 from tests.tasks.conftest import LENIENT, Made
 
 
@@ -73,12 +75,91 @@ def test_version_evaluated_elsewhere_is_refused_before_a_move(trained: Made, reg
         manifest=trained.manifest,
         model=trained.model,
     )
-    with pytest.raises(DataError, match="its evaluation is not in"):
+    with pytest.raises(DataError, match="holds no evaluation of it that this Keeneye can read"):
         check_version.fn(trained.home, source, EnvironmentConfig())
     here = source.model_copy(update={"predictions_path": str(trained.evaluation.predictions_path)})
     slow = EnvironmentConfig(policy=PolicyConfig(max_latency_ms=0.001))
     (reason,) = check_version.fn(trained.home, here, slow).outcome.reasons
     assert "policy.max_latency_ms 0.001" in reason
+    back = check_version_again.fn(trained.home, here, slow).outcome
+    assert (back.passed, back.reasons, len(back.warnings)) == (True, (), 1)
+    assert "policy.max_latency_ms 0.001" in back.warnings[0]
+
+
+@pytest.fixture
+def evaluated_copy(trained: Made, tmp_path: Path) -> EvaluatedImages:
+    """Images, manifest and answers of the test's own, which may be damaged."""
+    shutil.copytree(trained.manifest.roots["test"], tmp_path / "images")
+    shutil.copy(trained.manifest.manifest_path("test"), tmp_path / "test.manifest")
+    shutil.copy(trained.evaluation.predictions_path, tmp_path / "predictions.jsonl")
+    return EvaluatedImages(
+        manifest=tmp_path / "test.manifest", root=tmp_path / "images", predictions=tmp_path / "predictions.jsonl"
+    )
+
+
+def _lose_one_image(images: EvaluatedImages) -> None:
+    next(_image_paths(images)).unlink()
+
+
+def _change_all_images(images: EvaluatedImages) -> None:
+    for path in _image_paths(images):
+        path.write_bytes(b"another picture")
+
+
+def _lose_the_answers(images: EvaluatedImages) -> None:
+    images.predictions.unlink()
+
+
+def _answers_of_an_older_keeneye(images: EvaluatedImages) -> None:
+    images.predictions.write_text('{"schema_version": 0}\n', encoding="utf-8")
+
+
+def _fewer_answers(images: EvaluatedImages) -> None:
+    images.predictions.write_bytes(images.predictions.read_bytes().splitlines(keepends=True)[0])
+
+
+def _image_paths(images: EvaluatedImages) -> Iterator[Path]:
+    return (images.root / entry.source_ref for entry in read_manifest(images.manifest))
+
+
+@pytest.mark.parametrize(
+    ("damage", "asked_of", "words"),
+    [
+        pytest.param(_lose_one_image, -1, "1 of {all} test images are gone or changed, the first", id="one image"),
+        pytest.param(_change_all_images, 0, "{all} of {all} test images are gone or changed", id="all images"),
+        pytest.param(_lose_the_answers, 0, "nothing was compared with the evaluation: ", id="answers"),
+        pytest.param(_answers_of_an_older_keeneye, 0, "nothing was compared", id="other answers"),
+        pytest.param(_fewer_answers, 0, "nothing was compared", id="fewer answers"),
+    ],
+)
+def test_rollback_does_without_what_is_gone(
+    damage: Callable[[EvaluatedImages], None],
+    asked_of: int,
+    words: str,
+    evaluated_copy: EvaluatedImages,
+    trained: Made,
+    registered: RegisteredVersion,
+) -> None:
+    everything = trained.manifest.totals["test"]
+    request = _request(trained, registered).model_copy(update={"evaluated": evaluated_copy, "is_rollback": True})
+    damage(evaluated_copy)
+    outcome = probe(request)
+    assert (outcome.passed, outcome.images) == (True, everything + asked_of if asked_of else 0)
+    (warning,) = outcome.warnings
+    assert words.format(all=everything) in warning
+    assert "\n" not in warning
+
+
+def test_rollback_of_another_bundle_or_other_answers_is_refused(
+    stored_bundle: Path, trained: Made, registered: RegisteredVersion
+) -> None:
+    card = read_model_card(stored_bundle)
+    digest = write_model_card(stored_bundle, card.model_copy(update=_other_mean(card)))
+    request = _request(trained, registered).model_copy(update={"is_rollback": True})
+    outcome = probe(request)
+    assert (outcome.passed, len(outcome.reasons)) == (False, 1)
+    assert "digest" in outcome.reasons[0]
+    assert not probe(request.model_copy(update={"expected_digest": digest})).passed
 
 
 def test_good_version_passes_where_the_folder_holds_a_package_of_the_same_name(
@@ -299,6 +380,38 @@ def test_judge_pairs_boxes(boxes: list[DetectedBox], word: str, tmp_path: Path) 
     assert any(word in reason for reason in outcome.reasons) or not word
 
 
+@pytest.mark.parametrize(
+    ("heat", "boxes", "word"),
+    [
+        pytest.param([[0.0, 10.0], [0.02, 60.0]], [], "", id="a box less, for a rounding at the limit"),
+        pytest.param([[0.09, 10.09], [0.0, 59.5]], [_box(5, 0.5), _box(60, 0.5)], "", id="within 1 %"),
+        pytest.param([[0.11, 10.0], [0.0, 60.0]], [_box(5, 0.5)], "a heat map differs by 1.1 %", id="warmer"),
+        pytest.param([[0.0, 10.0], [0.0, 61.0]], [_box(5, 0.5)], "a heat map differs by 1.64 %", id="hotter"),
+        pytest.param([[0.0, 60.0], [0.0, 10.0]], [_box(5, 0.5)], "a heat map differs by 83.3 %", id="elsewhere"),
+        pytest.param([[0.0, 10.0, 0.0, 60.0]], [_box(5, 0.5)], "a heat map differs by 100 %", id="another grid"),
+        pytest.param(None, [_box(5, 0.5)], "a heat map differs by 100 %", id="none"),
+    ],
+)
+def test_judge_compares_heat_maps_and_not_the_boxes_around_them(
+    heat: list[list[float]] | None, boxes: list[DetectedBox], word: str, tmp_path: Path
+) -> None:
+    before = ImagePrediction(
+        source_ref="x.png",
+        sha256="0" * 64,
+        truth=("a",),
+        confidences={"a": 0.5},
+        given=("a",),
+        true_boxes=(),
+        boxes=(_box(5, 0.5),),
+        heat_map=HeatMap.of(np.array([[0.0, 10.0], [0.0, 60.0]], np.float32)),
+    )
+    found = HeatMap.of(np.array(heat, np.float32)) if heat else None
+    answer = Prediction({"a": 0.5}, ("a",), tuple(boxes), found)
+    outcome = judge([answer], [before], [1.0], _bare_request(tmp_path), region_limit=10.0)
+    assert outcome.passed == (not word), outcome.reasons
+    assert word in "".join(outcome.reasons)
+
+
 def test_judge_refuses_other_labels(tmp_path: Path) -> None:
     evaluated = [_evaluated("a", (0.7, 0.3), ("a",))]
     outcome = judge([Prediction({"a": 0.7, "c": 0.3}, ())], evaluated, [1.0], _bare_request(tmp_path))
@@ -321,9 +434,11 @@ def _request(made: Made, version: RegisteredVersion, *, max_latency_ms: float = 
         registry_uri=made.home.registry_uri,
         model_uri=version.model_uri,
         expected_digest=version.bundle_digest,
-        manifest=made.manifest.manifest_path("test"),
-        root=Path(made.manifest.roots["test"]),
-        predictions=made.evaluation.predictions_path,
+        evaluated=EvaluatedImages(
+            manifest=made.manifest.manifest_path("test"),
+            root=Path(made.manifest.roots["test"]),
+            predictions=made.evaluation.predictions_path,
+        ),
         max_confidence_drift=0.001,
         max_latency_ms=max_latency_ms,
     )
@@ -336,9 +451,7 @@ def _bare_request(root: Path, *, max_confidence_drift: float = 0.001, max_latenc
         registry_uri="",
         model_uri="",
         expected_digest="",
-        manifest=root,
-        root=root,
-        predictions=root,
+        evaluated=None,
         max_confidence_drift=max_confidence_drift,
         max_latency_ms=max_latency_ms,
     )

@@ -175,7 +175,7 @@ def test_recognised(tmp_path: Path, name: str) -> None:
 def test_single_file(tmp_path: Path, name: str, make: Callable[..., object], expected: str) -> None:
     write_manifest(tmp_path / "other.manifest", LABELLED)
     make(tmp_path / name, IN_IMAGES)
-    found = recognise_annotation_file(tmp_path / name)
+    found = recognise_annotation_file(tmp_path / name, tmp_path)
     assert found == (AnnotationFiles(expected, (name,)) if expected else None)  # type: ignore[arg-type]
 
 
@@ -184,7 +184,7 @@ def test_manifest_of_nothing_is_told_where_it_was_named(tmp_path: Path, content:
     write_table(tmp_path / "labels.csv", LABELLED)
     (tmp_path / "a.manifest").write_text(content)
     with pytest.raises(DataError, match=r"The manifest file is empty \(ERROR_EMPTY_MANIFEST\): .*a\.manifest"):
-        recognise_annotation_file(tmp_path / "a.manifest")
+        recognise_annotation_file(tmp_path / "a.manifest", tmp_path)
     assert found_in(tmp_path) == AnnotationFiles("CSV", ("labels.csv",))
 
 

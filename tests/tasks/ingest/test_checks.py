@@ -192,6 +192,7 @@ def test_stated_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
 
 TRUTHS = {
     "label": (AnnotatedImage("a/1.png", ("a",)), Truth(("a",))),
+    "no label fits": (AnnotatedImage("a/1.png", is_negative=True), Truth(())),
     "labels with confidences": (
         AnnotatedImage("a/1.png", ("a", "b"), confidences=(1.0, 0.5)),
         Truth(("a", "b"), None, (1.0, 0.5)),

@@ -16,9 +16,9 @@ from tasks.manifest.views import (
     NORMAL_LABELS,
     View,
     anomaly_view,
+    choose_labels_per_image,
     classification_view,
     count_boxes,
-    count_images,
     count_labels,
     count_negatives,
     detection_view,
@@ -70,7 +70,7 @@ def paint_mask(root: Path, *blocks: tuple[int, int, int, int], ref: str = MASK) 
 
 def test_good_images_are_a_label_in_classification(root: Path) -> None:
     view = classification_view(as_trained(entries_of(root)))
-    assert count_images(view)["train"] == {"cross": 2, "good": 5, "ring": 2}
+    assert count_labels(view)["train"] == {"cross": 2, "good": 5, "ring": 2}
     assert {entry.truth.boxes for entry in view.entries["train"]} == {None}
     assert view.findings == ()
 
@@ -220,11 +220,48 @@ def test_labels_of_the_whole_image_beside_boxes_are_told() -> None:
     assert "scratched is said" in findings[0].message
 
 
-def test_image_of_two_labels_counts_for_both_and_for_their_set() -> None:
-    entry = ImageEntry("a.png", "ab" * 32, 64, 48, Truth(("bent", "cut")))
-    view = classification_view(as_trained([entry]))
-    assert count_labels(view)["train"] == {"bent": 1, "cut": 1}
-    assert count_images(view)["train"] == {"bent + cut": 1}
+BOTH = ImageEntry("a.png", "ab" * 32, 64, 48, Truth(("bent", "cut")))
+BENT = ImageEntry("b.png", "cd" * 32, 64, 48, Truth(("bent",)))
+NEITHER = ImageEntry("c.png", "ef" * 32, 64, 48, Truth(()))
+UNBOXED = ImageEntry("d.png", "12" * 32, 64, 48, Truth((), ()))
+MASKED = ImageEntry("e.png", "34" * 32, 64, 48, Truth(()), mask_ref="e_mask.png")
+OF_ALL_KINDS = (BOTH, BENT, NEITHER, UNBOXED, MASKED)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        pytest.param((BENT, NEITHER, UNBOXED), "one", id="one or none"),
+        pytest.param((BENT, BOTH), "any", id="two of one image"),
+        pytest.param((), "one", id="nothing"),
+    ],
+)
+def test_source_tells_how_many_labels_an_image_may_have(entries: tuple[ImageEntry, ...], expected: str) -> None:
+    assert choose_labels_per_image(as_trained(entries)) == expected
+
+
+def test_any_number_of_labels_none_among_it() -> None:
+    view = classification_view(as_trained(OF_ALL_KINDS), "any")
+    assert list(by_ref(view)) == ["a.png", "b.png", "c.png", "d.png"]
+    assert {entry.truth.boxes for entry in view.entries["train"]} == {None}
+    assert count_labels(view)["train"] == {"bent": 2, "cut": 1}
+    assert count_negatives(view) == {"train": 2, "validation": 0, "test": 0}
+    assert found(view) == [("WARNING_UNANNOTATED_RECORD", "e.png")]
+
+
+def test_one_label_where_one_is_asked_for() -> None:
+    view = classification_view(as_trained(OF_ALL_KINDS), "one")
+    assert list(by_ref(view)) == ["b.png"]
+    nothing_known = [("WARNING_UNANNOTATED_RECORD", ref) for ref in ("c.png", "d.png", "e.png")]
+    assert found(view) == [("ERROR_TOO_MANY_LABELS_PER_IMAGE", "a.png"), *nothing_known]
+
+
+def test_label_that_a_split_lacks_is_named() -> None:
+    divided = {"train": [BOTH, NEITHER], "validation": [], "test": [BENT]}
+    (finding,) = classification_view(divided, "any").findings
+    assert (finding.code, finding.source_ref) == ("WARNING_RARE_LABEL", "a.png")
+    assert finding.message == "'cut' is a label of 1 image only, none of them in test; add images"
+    assert classification_view({**divided, "test": [BOTH]}, "any").findings == ()
 
 
 def test_progress_is_told_image_by_image(root: Path) -> None:

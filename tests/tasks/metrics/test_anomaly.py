@@ -1,5 +1,6 @@
 """Figures of images and pixels are scikit-learn's, and those of a slow search over all limits."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +19,7 @@ from tasks.metrics.anomaly import (
     pixel_auroc,
     region_overlap,
 )
-from tasks.metrics.bootstrap import draw_resamples
+from tasks.metrics.bootstrap import draw_resamples, percentile_interval
 
 TIED = st.sampled_from([0.0, 0.125, 0.25, 0.5, 1.0, 7.0])
 MAPS = st.tuples(arrays(np.float32, (2, 6, 7), elements=TIED), arrays(np.bool_, (2, 6, 7)))
@@ -87,9 +88,26 @@ def test_auroc_of_a_resample_is_that_of_the_repeated_images() -> None:
     assert auroc_of_resamples(truth, scores, counts) == pytest.approx(expected)
 
 
-def test_a_resample_of_one_kind_says_nothing() -> None:
-    counts = np.array([[2, 0], [0, 2]])
-    assert auroc_of_resamples(np.array([True, False]), np.array([0.9, 0.1]), counts).tolist() == [0.5, 0.5]
+def test_a_resample_of_one_kind_is_left_out_of_the_interval() -> None:
+    counts = np.array([[2, 0], [0, 2], [1, 1]])
+    areas = auroc_of_resamples(np.array([True, False]), np.array([0.9, 0.1]), counts)
+    np.testing.assert_array_equal(areas, [np.nan, np.nan, 1.0])
+    assert percentile_interval(areas, 0.95) == (1.0, 1.0)
+    assert percentile_interval(areas[:2], 0.95) == (0.0, 0.0)
+
+
+def test_resamples_are_measured_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth, scores = rng.random(400) < 0.4, rng.random(400)
+    counts = draw_resamples(400, 205, seed=1)
+    expected = auroc_of_resamples(truth, scores, counts)
+    monkeypatch.setattr("tasks.metrics.anomaly.MAX_CELLS", 4000)  # ten resamples of 400 distinct scores
+    tracemalloc.start()
+    areas = auroc_of_resamples(truth, scores, counts)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(areas, expected)
+    assert peak_bytes < 400_000, "all at once they would take 1.3 MB for each of normal and abnormal"
 
 
 def test_counts_at_the_threshold() -> None:

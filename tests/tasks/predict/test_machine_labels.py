@@ -13,7 +13,7 @@ from tasks.ground_truth.lines import parse_line
 from tasks.ingest.records import IMAGES_FILE
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
-from tasks.predict.answers import ImageAnswer, all_told
+from tasks.predict.answers import ImageAnswer, all_told, choose_told
 from tasks.predict.machine_labels import MANIFEST_FILE, machine_line
 from tasks.predict.records import FetchedModel
 from tasks.stores.home import Home
@@ -67,6 +67,19 @@ def test_boxes_are_read_back(mode):
 def test_image_without_boxes_is_a_machines_true_negative():
     line = read(answer_with())
     assert (line.status, line.boxes, line.is_human) == ("valid", (), False)
+
+
+@pytest.mark.parametrize(("given", "labels"), [((), ()), (("cut",), ("cut",)), (("cut", "hole"), ("cut", "hole"))])
+def test_any_number_of_labels_is_read_back(given, labels):
+    model = MODEL.model_copy(update={"task": "classification", "is_multi_label": True})
+    answer = ImageAnswer("a/1.png", "c" * 64, 200, 100, {"cut": 0.9, "hole": 0.7}, given)
+    line = parse_line(machine_line(answer, choose_told(answer, None), model, "a/1.png").encode(), "open")
+    assert (line.status, line.labels, line.boxes, line.is_human) == ("valid", labels, None, False)
+
+
+def test_image_of_no_label_waits_for_one_where_each_has_one():
+    model = MODEL.model_copy(update={"task": "classification"})
+    assert machine_line(answer_with(), [], model, "ü.png") == '{"source-ref":"ü.png"}'
 
 
 @pytest.mark.parametrize(

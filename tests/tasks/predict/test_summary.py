@@ -103,6 +103,14 @@ def test_classifiers_lower_labels_raise_no_doubt():
     assert [example.told for example in overview.least_sure()] == [(Told("a", 0.99, True),)]
 
 
+def test_any_of_several_labels_may_be_doubtful():
+    overview = Overview({"a": 0.9, "b": 0.02}, is_multi_label=True)
+    sure = ImageAnswer("1.png", "", 4, 3, {"a": 0.99, "b": 0.01}, ("a",))
+    overview.add(sure, choose_told(sure, None))
+    (example,) = overview.least_sure()
+    assert example.told == (Told("a", 0.99, True), Told("b", 0.01, False))
+
+
 @pytest.mark.parametrize("count", [0, MAX_FINDINGS_LISTED, MAX_FINDINGS_LISTED + 1])
 def test_long_lists_of_findings_are_cut(count):
     listed = first_of_each_code(Finding(code="ERROR", source_ref=str(n), message="") for n in range(count))

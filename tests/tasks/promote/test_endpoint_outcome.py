@@ -3,21 +3,27 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.bundle.adjustments import Region
+from tasks.bundle.anomaly import find_regions
 from tasks.bundle.predictor import Prediction
 from tasks.promote.endpoint_answers import EndpointAnswer, read_answer
 from tasks.promote.endpoint_outcome import EndpointOutcome, compare_with_expected
 from tasks.vision.boxes import DetectedBox
+from tasks.vision.heat_maps import HeatMap
+from tests.tasks.bundle.made_anomaly_model import SCORING
 
 DIGEST = "a" * 64
-THRESHOLDS = {"bent": 0.5, "cut": 0.5, "good": 0.5}
+THRESHOLDS = {"anomaly": 0.5, "bent": 0.5, "cut": 0.5, "good": 0.5}
+WHOLE = Region(0, 0, 128, 64)
 CUT = DetectedBox("cut", 10.0, 20.0, 30.0, 40.0, 0.9, True)
 UNTOLD = DetectedBox("bent", 0.0, 0.0, 9.0, 9.0, 0.2, False)
 EXPECTED = Prediction({"cut": 0.9, "bent": 0.2, "good": 0.0}, ("cut",), (CUT, UNTOLD))
-ANSWER = EndpointAnswer("4", DIGEST, EXPECTED.confidences, ("cut",), (CUT,), 12.0)
+ANSWER = EndpointAnswer("4", DIGEST, EXPECTED.confidences, ("cut",), (CUT,), 100, 80, 12.0)
 
 
 def judged(answers, expected=None, **limits):
@@ -99,6 +105,20 @@ def test_nothing_sent_shows_nothing():
     assert "no image was sent" in outcome.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("answers", "warning"),
+    [
+        pytest.param([], "no image was sent", id="no image left"),
+        pytest.param([changed(milliseconds=1000.0)], "more than max_latency_ms", id="slow"),
+    ],
+)
+def test_rollback_is_warned_of_what_may_not_hold_it_up(answers, warning):
+    outcome = judged(answers, [EXPECTED] * len(answers), is_rollback=True)
+    assert (outcome.passed, outcome.reasons, len(outcome.warnings)) == (True, (), 1)
+    assert warning in outcome.warnings[0]
+    assert not judged([changed(version="3")], is_rollback=True).passed
+
+
 def test_nothing_answered_has_no_figures():
     outcome = judged([EndpointAnswer(problem="503 later")] * 2)
     assert (outcome.passed, outcome.images, outcome.latency_ms_p95) == (False, 2, 0.0)
@@ -117,6 +137,59 @@ def test_answers_to_other_images_are_a_mistake():
         judged([ANSWER], [EXPECTED, EXPECTED])
 
 
+# Anomaly models
+
+
+HOT = Prediction(
+    {"anomaly": 0.9}, ("anomaly",), heat_map=HeatMap.of(np.array([[0, 0, 0, 0], [60, 10, 10, 60]], np.float32))
+)
+"""Between the two hot columns heat lies at the limit: one region, or two."""
+
+
+def heat_answer(*boxes, labels=("anomaly",)):
+    told = tuple(DetectedBox("anomaly", *box, 0.9, True) for box in boxes)
+    return EndpointAnswer("4", DIGEST, {"anomaly": 0.9}, labels, told, 128, 64, 12.0)
+
+
+def regions_at(limit):
+    found = find_regions(
+        HOT.heat_map.heat(), SCORING.model_copy(update={"region_limit": limit}), "", 0.9, WHOLE, is_given=True
+    )
+    return [(box.left, box.top, box.width, box.height) for box in found]
+
+
+@pytest.mark.parametrize(
+    ("answer", "passes"),
+    [
+        pytest.param(heat_answer(*regions_at(9.95)), True, id="one region"),
+        pytest.param(heat_answer(*regions_at(10.05)), True, id="two regions, by a rounding"),
+        pytest.param(heat_answer(*regions_at(30.0)), False, id="of another limit"),
+        pytest.param(heat_answer(regions_at(10.05)[0]), False, id="one of two"),
+        pytest.param(heat_answer((0, 0, 128, 64)), False, id="all of the image"),
+        pytest.param(heat_answer(), False, id="none"),
+        pytest.param(heat_answer(*regions_at(9.95), labels=()), False, id="without the label"),
+    ],
+)
+def test_boxes_of_an_anomaly_model_lie_around_its_heat(answer, passes):
+    assert [len(regions_at(limit)) for limit in (9.95, 10.05)] == [1, 2]
+    outcome = judged([answer], [HOT], scoring=SCORING)
+    assert (outcome.passed, outcome.max_confidence_drift) == ((True, 0.0) if passes else (False, 1.0))
+
+
+def test_boxes_without_their_label_are_another_answer():
+    expected = dataclasses.replace(HOT, confidences={"anomaly": 0.5001})
+    below = dataclasses.replace(heat_answer(*regions_at(9.95), labels=()), confidences={"anomaly": 0.4999})
+    assert judged([dataclasses.replace(below, boxes=())], [expected], scoring=SCORING).passed
+    assert not judged([below], [expected], scoring=SCORING).passed
+
+
+def test_only_the_hottest_regions_are_told():
+    first, second = regions_at(10.05)
+    few = SCORING.model_copy(update={"max_boxes": 1})
+    assert judged([heat_answer(first)], [HOT], scoring=few).passed
+    assert not judged([heat_answer(first, second)], [HOT], scoring=few).passed
+
+
 # The document
 
 
@@ -124,6 +197,8 @@ DOCUMENT = {
     "model": "bolts",
     "version": "4",
     "bundle_digest": DIGEST,
+    "width": 100,
+    "height": 80,
     "labels": [{"label": "cut", "confidence": 90.0}],
     "boxes": [
         {

@@ -46,11 +46,19 @@ THREE = versions(version(1), version(2), version(3))
 
 
 def test_newest_that_passed_goes_to_staging():
-    found = versions(version(1), version(2, "staged"), version(3, "rejected"), version(4, "candidate"))
+    others = (version(3, "rejected"), version(4, "candidate"), version(5, "refused"))
+    found = versions(version(1), version(2, "staged"), *others)
     planned = plan_promotion(found, [], "staging", "", "")
     assert (planned.to_version, planned.from_version, planned.action) == ("2", "", "promote")
     assert planned.bundle_digest == f"{2:064d}"
     assert (planned.from_uri, planned.to_uri) == ("", "models:/bolts/2")
+
+
+def test_version_that_staging_refused_is_tried_again_by_its_number():
+    found = versions(version(1), version(2, "refused"))
+    assert plan_promotion(found, [], "staging", "2", "").to_version == "2"
+    with pytest.raises(RegistryError, match="staging refused those that did; train one, or name one with --version"):
+        plan_promotion(versions(version(2, "refused")), [], "staging", "", "")
 
 
 @pytest.mark.parametrize(

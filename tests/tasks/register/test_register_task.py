@@ -15,10 +15,11 @@ from tasks.promote.records import StagingOutcome
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import judge_version, note_staging, register_version, run_key_of
 from tasks.tracking.client import connect
-from tasks.tracking.environments import Environments, Move
+from tasks.tracking.environments import Environments
 from tasks.tracking.ledger import Ledger
 from tasks.tracking.registry import DATASET_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry, VersionInfo
 from tasks.tracking.runs import LOGGED_TAG, RUN_KEY_TAG, Run
+from tests.flows.environments import move_untested
 from tests.tasks.conftest import LENIENT, Made, paint_folders
 
 GOOD = InferenceTest(outcome=InferenceOutcome(passed=True))
@@ -172,14 +173,11 @@ JUDGED = {
 def test_status_by_gate_and_inference_test(
     gate: tuple[str, ...] | None, trial: InferenceTest, status: str, registered: RegisteredVersion, trained: Made
 ) -> None:
-    registry = Registry(trained.home)
-    registry.set_alias(registry.version("register-one", "1"), "staging")
     judged = judge_version.fn(trained.home, registered, _judged(trained, gate), trial)
     assert judged.status == status
     assert (status == "rejected") == bool(judged.reasons)
     assert set(gate or ()) | set(trial.outcome.reasons) <= set(judged.reasons)
     info = _version(trained, registered)
-    assert judged.aliases == info.aliases == (() if status == "rejected" else ("staging",))
     assert (info.tags[STATUS_TAG], info.tags[REASONS_TAG]) == (status, "; ".join(judged.reasons))
 
 
@@ -187,7 +185,7 @@ NOTED = {
     "stands": (StagingOutcome(stands=True, replaced="3"), "staged", "staged"),
     "pushed out since": (StagingOutcome(stands=False), "registered", "registered"),
     "waits for a person": (StagingOutcome(stands=False, reasons=("ask Ann",)), "registered", "registered"),
-    "refused": (StagingOutcome(stands=False, refused=True, reasons=("it is worse",)), "rejected", "registered"),
+    "refused": (StagingOutcome(stands=False, refused=True, reasons=("it is worse",)), "rejected", "refused"),
 }
 
 
@@ -202,17 +200,28 @@ def test_status_by_what_came_of_staging(
     assert _register(trained, trained.named("register-one")).status == tag
 
 
-def test_alias_of_what_is_rejected_later_does_not_come_back(trained: Made) -> None:
-    version = _register(trained, trained.named("stage-lost"))
-    environments = Environments(Registry(trained.home), Ledger(trained.home.database_uri))
-    move = Move(model="stage-lost", environment="staging", to_version="1", action="promote", who="Ann", why="")
-    begun = environments.begin(move)
-    environments.expose(begun)
-    environments.confirm(begun, {})
-    judge_version.fn(trained.home, version, _judged(trained, ()), BROKEN)
-    said = environments.repair(version.model_name)
-    assert "was rejected: staging is empty" in said[0]
-    assert _version(trained, version).aliases == ()
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["stands", "stood"])
+def test_what_was_in_use_keeps_its_status_when_its_training_fails_later(is_replaced: bool, trained: Made) -> None:
+    config = trained.named(f"in-use-{is_replaced}")
+    version = _register(trained, config)
+    _register(trained, config.model_copy(update={"gate": LENIENT.model_copy(update={"min_macro_f1": 0.1})}))
+    judge_version.fn(trained.home, version, _judged(trained, ()), GOOD)
+    for number in ("1", "2")[: 1 + is_replaced]:
+        move_untested(trained.home, version.model_name, number, "production")
+    judged = judge_version.fn(trained.home, version, _judged(trained, ()), BROKEN)
+    assert (judged.status, judged.reasons) == ("rejected", BROKEN.outcome.reasons)
+    assert Environments(Registry(trained.home), Ledger(trained.home.database_uri)).repair(version.model_name) == []
+    info = _version(trained, version)
+    assert info.tags[STATUS_TAG] == "registered"
+    assert info.aliases == judged.aliases == (() if is_replaced else ("production",))
+
+
+def test_what_has_an_alias_from_before_the_ledger_keeps_its_status(trained: Made) -> None:
+    version = _register(trained, trained.named("in-use-before"))
+    registry = Registry(trained.home)
+    registry.set_alias(_version(trained, version), "staging")
+    assert judge_version.fn(trained.home, version, _judged(trained, ()), BROKEN).aliases == ("staging",)
+    assert _version(trained, version).tags[STATUS_TAG] == "candidate"
 
 
 def test_odd_label_names_are_registered(make_trained: Callable[[Path], Made], tmp_path: Path) -> None:

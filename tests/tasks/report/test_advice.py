@@ -62,7 +62,7 @@ def inputs_of(
             for i, (truth, top, confidence) in enumerate(tested)
         ],
         out_of_fold=[
-            OutOfFoldPrediction(f"train/{i}", truth, spread_over(labels, top, confidence))
+            OutOfFoldPrediction(f"train/{i}", (truth,), spread_over(labels, top, confidence))
             for i, (truth, top, confidence) in enumerate(crossed)
         ],
         entries=entries,

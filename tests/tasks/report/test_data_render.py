@@ -583,7 +583,8 @@ def test_a_hundred_thousand_images_take_seconds(tmp_path):
 
 def test_examples_are_evenly_chosen_from_all_splits(tmp_path):
     entries = [stated(f"{i:02d}", ["bent"]) for i in range(40)]
-    inputs = inputs_of(tmp_path, [*entries[19::-1], stated("nothing is said")], entries[20:], labels=["bent"])
+    masked = replace(stated("nothing is said"), mask_ref="m.png")
+    inputs = inputs_of(tmp_path, [*entries[19::-1], masked], entries[20:], labels=["bent"])
     (sheet,) = choose_examples(inputs.entries, inputs.roots, inputs.labels, 4)
     assert [(e.place.entry.source_ref, e.split) for e in sheet.examples] == [
         ("00", "train"),

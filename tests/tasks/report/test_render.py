@@ -93,7 +93,7 @@ def make_inputs(
             for e, c in zip(entries["test"], answered["test"], strict=True)
         ],
         out_of_fold=[
-            OutOfFoldPrediction(e.source_ref, e.truth.stratum, c)
+            OutOfFoldPrediction(e.source_ref, e.truth.labels, c)
             for e, c in zip(entries["train"], answered["train"], strict=True)
         ],
         entries=entries,

@@ -463,6 +463,13 @@ def test_small_files_are_replaced_whole(tmp_path: Path) -> None:
     assert [item.name for item in path.parent.iterdir()] == ["latest"]
 
 
+def test_small_file_is_its_owners_alone_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: modes.append(os.fstat(descriptor).st_mode & 0o777))
+    write_atomically(tmp_path / "secret", "1", mode=0o600)
+    assert [*modes, (tmp_path / "secret").stat().st_mode & 0o777] == [0o600, 0o600]
+
+
 def test_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "latest"
     write_atomically(path, "old")

@@ -7,29 +7,20 @@ import pytest
 
 from tasks.stores import s3
 from tasks.stores.s3 import ObjectTooLarge, ObjectUnreadable, read_object, s3_client
-from tests.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY, free_ports, running_object_store
+from tests.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY, free_ports, set_environment
 
 MEGABYTE = 1_000_000
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    with running_object_store(tmp_path_factory.mktemp("weed")) as running:
-        yield running
+@pytest.fixture
+def store(object_store):
+    return object_store
 
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Set what a process finds in its environment, and nothing that this machine's user has configured."""
-
     def put(values):
-        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
-            monkeypatch.delenv(name, raising=False)
-        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-            monkeypatch.setenv(name, "/nowhere")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+        set_environment(monkeypatch, values)
         return s3_client()
 
     return put
@@ -83,8 +74,8 @@ def test_what_is_not_there(store, client, bucket, key, version, words):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        pytest.param({"AWS_SECRET_ACCESS_KEY": "another-secret-another"}, "refuses the server's secret", id="secret"),
-        pytest.param({"AWS_ACCESS_KEY_ID": "nobody-knows-me"}, "does not know the server's access key", id="id"),
+        pytest.param({"AWS_SECRET_ACCESS_KEY": "another-secret-another"}, "refuses the secret", id="secret"),
+        pytest.param({"AWS_ACCESS_KEY_ID": "nobody-knows-me"}, "does not know the access key", id="id"),
         pytest.param({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "NoCredentialsError", id="none"),
     ],
 )

@@ -368,10 +368,7 @@ def test_version_that_is_gone(site):
     site.stand("1")
     site.stand("2")
     site.client.delete_model_version(site.model, "2")
-    said = (
-        f"version 2 of {site.model}, which the ledger has in staging, is no longer registered as it was, or was "
-        "rejected: staging is"
-    )
+    said = f"version 2 of {site.model}, which the ledger has in staging, is no longer registered as it was: staging is"
     for _ in range(2):
         assert [one.startswith(said) for one in site.repair()] == [True]
     assert site.aliases() == {}

@@ -54,6 +54,21 @@ def test_empty_ledger(ledger):
     assert ledger.models() == []
 
 
+def test_last_entries_come_without_their_evidence(ledger):
+    def append(environment, kind):
+        entry = replace(NEW, environment=environment, kind=kind)
+        return ledger.append(entry, expected_sequence=len(ledger.entries("bolts")))
+
+    append("production", BEGUN)
+    stands = append("production", DONE)
+    last = [append("staging", kind) for kind in (BEGUN, REVERTED, BEGUN)]
+    kept = [replace(one, evidence={}) for one in (stands, *last[1:])]
+    assert ledger.recent("bolts", ("staging", "production"), 2) == kept
+    assert ledger.recent("bolts", ("staging",), 1) == kept[-1:]
+    assert ledger.recent("bolts", ("production",), 1) == kept[:1]
+    assert ledger.recent("nobody", ("staging",), 2) == ledger.recent("a\0", ("staging",), 2) == []
+
+
 def test_entry_holds_what_was_said(ledger):
     before = time.time_ns() // 1_000_000
     made = ledger.append(NEW, expected_sequence=0, lease_seconds=600)

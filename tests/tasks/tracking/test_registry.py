@@ -29,6 +29,7 @@ from tasks.tracking.registry import (
 from tasks.tracking.runs import RUN_KEY_TAG, run_of_key
 from tests.makers import paint_shape, png_bytes
 from tests.tasks.bundle.made_detector import put_box, silent_outputs, write_detector
+from tests.tasks.bundle.made_engineered import write_engineered_model
 from tests.tasks.conftest import Made
 
 EXPERIMENT = "keeneye/test-registry"
@@ -304,10 +305,27 @@ def _told_elsewhere(home: Home, uri: str, pixels: np.ndarray, folder: Path) -> l
     return told["answers"]
 
 
-def test_third_party_gets_the_predictors_answers(version: VersionInfo, trained: Made, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def engineered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_engineered_model(tmp_path_factory.mktemp("engineered") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def engineered_version(engineered: Path, shared_home: Home) -> VersionInfo:
+    with run_of_key(shared_home, EXPERIMENT, "words", "registry-words") as run:
+        return Registry(shared_home).register(run, "registry-words", "words", engineered, EXAMPLE, {})
+
+
+@pytest.mark.parametrize("kind", ["backbone", "engineered features"])
+def test_third_party_gets_the_predictors_answers(
+    kind: str, trained: Made, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    fixture = "engineered_version" if kind == "engineered features" else "version"
+    registered: VersionInfo = request.getfixturevalue(fixture)
+    bundle = request.getfixturevalue("engineered") if kind == "engineered features" else trained.model.bundle_path
     pixels = np.stack([paint_shape(shape, 60, (place,)) for place, shape in enumerate(("round", "cross", "ring"))])
-    expected = Predictor.open(trained.model.bundle_path).predict(list(pixels))
-    for answers in _told_elsewhere(trained.home, version.uri, pixels, tmp_path):
+    expected = Predictor.open(bundle).predict(list(pixels))
+    for answers in _told_elsewhere(trained.home, registered.uri, pixels, tmp_path):
         for answer, prediction in zip(answers, expected, strict=True):
             assert set(answer) == {"label", "confidence", "labels", "confidences"}
             assert answer["label"] == prediction.top_label

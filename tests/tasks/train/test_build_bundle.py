@@ -8,12 +8,17 @@ import pytest
 from flows.config import TrainingConfig
 from tasks.bundle.format import file_sha256, read_model_card
 from tasks.bundle.predictor import OnnxNetwork, Predictor
-from tasks.bundle.preprocessing import standard_steps
+from tasks.bundle.preprocessing import frame, prepare_batch, standard_steps
 from tasks.errors import TrainingError
+from tasks.features.feature_set import FEATURES, FeatureSet
+from tasks.features.keypoints import SiftWords
 from tasks.ground_truth.manifests import read_manifest
+from tasks.train.backbone import divide_by_kind
 from tasks.train.build_bundle import MAX_PARITY_DIFFERENCE, build_bundle, require_head_parity, require_parity
 from tasks.train.candidates import Classifier, Search, fit_best
-from tasks.train.heads.model import HeadName, Probabilities, Views
+from tasks.train.feature_kinds import FeatureKinds, steps_of
+from tasks.train.feature_table import FeatureTable, VisualWords
+from tasks.train.heads.model import HeadName, Probabilities
 from tasks.train.records import OUT_OF_FOLD_FILE
 from tasks.train.task import train_model
 from tasks.vision.images import RgbImage
@@ -21,6 +26,9 @@ from tests.makers import SHAPES, paint_class_folders, paint_shape
 from tests.tasks.conftest import INPUT_SIZE, Made
 
 LABELS = ("a", "b", "c")
+ENGINEERED = ("hog", "lbp", "colour", "tamura")
+WORDS = SiftWords()
+SETS = (ENGINEERED, ("sift_words",), ("embedding", "stages", "colour"), ("stages", "sift_words", "lbp"))
 STEPS = standard_steps(INPUT_SIZE)
 
 
@@ -30,15 +38,23 @@ def images() -> list[RgbImage]:
 
 
 @pytest.fixture(scope="module")
-def features(backbone: Path, images: list[RgbImage]) -> Views:
-    from tasks.bundle.preprocessing import prepare_batch
-
-    return OnnxNetwork(backbone.read_bytes()).run(prepare_batch(images, STEPS))[:, None]
+def features(backbone: Path, images: list[RgbImage]) -> FeatureTable:
+    embedded = OnnxNetwork(backbone.read_bytes()).run(prepare_batch(images, STEPS))[:, None]
+    framed = [frame(image, STEPS) for image in images]
+    engineered = {step.name: FeatureSet((step,)).extract_all(framed)[:, None] for step in steps_of(ENGINEERED)}
+    described = [WORDS.describe(image) for image in framed]
+    words = VisualWords(WORDS, described, views=1, seed=0)
+    return FeatureTable(divide_by_kind(embedded) | engineered, np.arange(len(images)), words)
 
 
 @pytest.fixture(scope="module")
-def classifier(features: Views) -> Classifier:
+def classifier(features: FeatureTable) -> Classifier:
     return _fit("logistic", features)
+
+
+@pytest.fixture(scope="module", params=SETS, ids=" ".join)
+def on_set(request: pytest.FixtureRequest, features: FeatureTable) -> Classifier:
+    return _fit("svm", features, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +63,30 @@ def bundle(backbone: Path, classifier: Classifier, tmp_path_factory: pytest.Temp
 
 
 def test_bundle_answers_like_its_pieces(
-    bundle: Path, images: list[RgbImage], features: Views, classifier: Classifier
+    bundle: Path, images: list[RgbImage], features: FeatureTable, classifier: Classifier
 ) -> None:
     difference = require_parity(bundle, images, classifier.probabilities(features))
     assert 0.0 <= difference < MAX_PARITY_DIFFERENCE
 
 
-def test_head_is_compared_on_all_rows(bundle: Path, features: Views, classifier: Classifier) -> None:
+def test_bundle_of_any_features_answers_like_its_pieces(
+    on_set: Classifier, backbone: Path, images: list[RgbImage], features: FeatureTable, tmp_path: Path
+) -> None:
+    bundle = _build(tmp_path / "bundle", backbone, on_set)
+    assert require_head_parity(bundle, on_set, features) < MAX_PARITY_DIFFERENCE
+    assert require_parity(bundle, images, on_set.probabilities(features)) < MAX_PARITY_DIFFERENCE
+    has_backbone, has_words = bool({"embedding", "stages"} & set(on_set.features)), "sift_words" in on_set.features
+    assert {path.name for path in bundle.iterdir()} == {
+        *("model.json", "head.onnx"),
+        *(["backbone.onnx"] if has_backbone else []),
+        *(["vocabulary.npy"] if has_words else []),
+    }
+    card = read_model_card(bundle)
+    assert [step.name for step in card.features.steps] == [kind for kind in on_set.features if kind in FEATURES]
+    assert (card.features.vocabulary is not None) == has_words
+
+
+def test_head_is_compared_on_all_rows(bundle: Path, features: FeatureTable, classifier: Classifier) -> None:
     assert 0.0 <= require_head_parity(bundle, classifier, features) < MAX_PARITY_DIFFERENCE
     other = _fit("svm", features)
     with pytest.raises(TrainingError, match="confidences differ"):
@@ -83,14 +116,14 @@ def test_other_probabilities_are_refused(
     change: Callable[[Probabilities], Probabilities],
     bundle: Path,
     images: list[RgbImage],
-    features: Views,
+    features: FeatureTable,
     classifier: Classifier,
 ) -> None:
     with pytest.raises(TrainingError):
         require_parity(bundle, images, change(classifier.probabilities(features)))
 
 
-def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: Views, tmp_path: Path) -> None:
+def test_equal_inputs_give_equal_bytes(bundle: Path, backbone: Path, features: FeatureTable, tmp_path: Path) -> None:
     again = _build(tmp_path / "again", backbone, _fit("logistic", features))
     assert {path.name: file_sha256(path) for path in bundle.iterdir()} == {
         path.name: file_sha256(path) for path in again.iterdir()
@@ -156,8 +189,8 @@ def test_smallest_dataset_that_is_accepted_can_be_trained(
     assert set(made.evaluation.metrics.per_label) == set(counts)
 
 
-def _fit(name: HeadName, features: Views) -> Classifier:
-    return fit_best(Search((name,), (("embedding",),), 0), features, np.arange(len(features)) % 3)
+def _fit(name: HeadName, features: FeatureTable, kinds: FeatureKinds = ("embedding",)) -> Classifier:
+    return fit_best(Search((name,), (kinds,), 0), features, np.arange(len(features)) % 3)
 
 
 def _build(folder: Path, backbone: Path, classifier: Classifier) -> Path:

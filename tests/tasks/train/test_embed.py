@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tasks.bundle.adjustments import Crop, Grey
 from tasks.bundle.predictor import OnnxNetwork
-from tasks.bundle.preprocessing import ClassifierSteps, Normalise, frame, prepare_batch, standard_steps
+from tasks.bundle.preprocessing import Normalise, Steps, frame, prepare_batch, standard_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import SourceChanged
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("steps", [STEPS, ADJUSTED], ids=["plain", "adjusted"])
-def test_rows_are_those_of_the_network(steps: ClassifierSteps, store: ContentStore, backbone: Path, root: Path) -> None:
+def test_rows_are_those_of_the_network(steps: Steps, store: ContentStore, backbone: Path, root: Path) -> None:
     entries = _paint(root, range(20))
     found = embedding_cache(store, backbone, steps).features(root, entries, _ignore)
     pictures = [decode_rgb((root / entry.source_ref).read_bytes()) for entry in entries]

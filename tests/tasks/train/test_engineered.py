@@ -8,21 +8,21 @@ from tasks.bundle.adjustments import Grey
 from tasks.bundle.preprocessing import Normalise, frame, standard_steps
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.truth import Truth
-from tasks.errors import DataError, SourceChanged
+from tasks.errors import SourceChanged
 from tasks.features.colour import Colour
 from tasks.features.feature_set import FeatureSet
 from tasks.features.gradients import Hog
-from tasks.features.keypoints import SiftWords
+from tasks.features.keypoints import DESCRIPTOR_WIDTH, SiftWords
 from tasks.features.texture import Tamura
 from tasks.stores.content import ContentStore
-from tasks.train import engineered, feature_cache
-from tasks.train.engineered import engineered_cache, fit_to_entries
+from tasks.train import feature_cache
+from tasks.train.engineered import descriptor_cache, engineered_cache
 from tasks.train.views import VIEWS
 from tests.makers import SHAPES, paint_shape, png_bytes
 
 STEPS = standard_steps(64)
 SET = FeatureSet((Colour(), Tamura()))
-WORDS = SiftWords(words=4)
+WORDS = SiftWords(words=4, keypoints=20)
 
 
 def ignore(done, total):
@@ -106,34 +106,31 @@ def test_killed_between_shards_goes_on(store, entries, framed, tmp_path, monkeyp
     assert cache.computed == 6
 
 
-def test_other_words_share_no_rows(store, entries, framed, tmp_path):
-    first, second = (fit_to_entries([WORDS], tmp_path, entries, STEPS, seed) for seed in (0, 1))
-    assert not np.array_equal(first.vocabulary, second.vocabulary)
-    for features in (first, second):
-        cache = engineered_cache(store, features, STEPS)
-        rows = cache.features(tmp_path, entries, ignore)
-        assert cache.computed == 10
-        np.testing.assert_array_equal(rows, features.extract_all(framed)[:, None])
+def test_descriptors_are_those_of_the_framed_images(store, entries, framed, tmp_path):
+    found = 0
+    (rows,) = descriptor_cache(store, WORDS, STEPS, VIEWS[:1]).rows(tmp_path, entries, ignore)
+    for row, image in zip(rows, framed, strict=True):
+        assert (row.shape, row.dtype) == ((2, WORDS.keypoints * DESCRIPTOR_WIDTH), np.uint8)
+        for filled, view in zip(row.reshape(2, -1, DESCRIPTOR_WIDTH), (image, VIEWS[0].apply(image)), strict=True):
+            described = WORDS.describe(view)
+            found += len(described)
+            np.testing.assert_array_equal(filled[: len(described)], described)
+            assert not filled[len(described) :].any()
+    assert found > len(entries)
 
 
-def test_words_do_not_depend_on_the_order_of_the_images(entries, tmp_path):
-    first, second = (fit_to_entries([WORDS], tmp_path, images, STEPS, 0) for images in (entries, entries[::-1]))
-    np.testing.assert_array_equal(first.vocabulary, second.vocabulary)
-
-
-def test_words_are_learned_from_so_many_images_at_most(entries, tmp_path, monkeypatch):
-    few = sorted(entries, key=lambda entry: entry.sha256)[:3]
-    monkeypatch.setattr(engineered, "MAX_LEARNED_IMAGES", 3)
-    found = fit_to_entries([WORDS], tmp_path, entries, STEPS, 0)
-    np.testing.assert_array_equal(found.vocabulary, fit_to_entries([WORDS], tmp_path, few, STEPS, 0).vocabulary)
-
-
-def test_images_without_keypoints_are_told(tmp_path):
-    (tmp_path / "even.png").write_bytes(png_bytes(np.full((64, 64, 3), 90, np.uint8)))
-    digest = hashlib.sha256((tmp_path / "even.png").read_bytes()).hexdigest()
-    entry = ImageEntry("even.png", digest, 64, 64, Truth(labels=("a",)), group="")
-    with pytest.raises(DataError, match="sift_words"):
-        fit_to_entries([WORDS], tmp_path, [entry], STEPS, 0)
+@pytest.mark.parametrize(
+    ("step", "computed"),
+    [
+        pytest.param(SiftWords(words=9, keypoints=20), 0, id="other words"),
+        pytest.param(SiftWords(words=4, keypoints=21), 10, id="other keypoints"),
+    ],
+)
+def test_descriptors_do_not_depend_on_the_words(step, computed, store, entries, tmp_path):
+    descriptor_cache(store, WORDS, STEPS).rows(tmp_path, entries, ignore)
+    cache = descriptor_cache(store, step, STEPS)
+    cache.rows(tmp_path, entries, ignore)
+    assert cache.computed == computed
 
 
 def test_changed_source_is_refused(store, entries, tmp_path):
@@ -141,4 +138,4 @@ def test_changed_source_is_refused(store, entries, tmp_path):
     with pytest.raises(SourceChanged):
         engineered_cache(store, SET, STEPS).features(tmp_path, entries, ignore)
     with pytest.raises(SourceChanged):
-        fit_to_entries([WORDS], tmp_path, entries, STEPS, 0)
+        descriptor_cache(store, WORDS, STEPS).rows(tmp_path, entries, ignore)

@@ -1,11 +1,20 @@
 import re
 from collections.abc import Mapping
+from typing import get_args
 
 import pytest
 
+from flows.config import Algorithm
 from tasks.dataset.entries import SPLITS, Split
-from tasks.errors import DataError
-from tasks.train.requirements import require_detectable, require_learnable, require_single_labels
+from tasks.errors import DataError, RequestError
+from tasks.train.requirements import (
+    MAX_COMPARED_IMAGES,
+    require_comparable,
+    require_detectable,
+    require_learnable,
+    require_learnable_one_by_one,
+    require_one_label_each,
+)
 
 Counts = dict[Split, Mapping[str, int]]
 
@@ -60,9 +69,29 @@ def test_what_can_be_learned_is_taken(parts: Counts) -> None:
 
 
 def test_images_with_several_labels_are_one_sentence() -> None:
-    assert require_single_labels(0) is None
-    with pytest.raises(DataError, match="carry more than one label"):
-        require_single_labels(1)
+    assert require_one_label_each("cnn", is_multi_label=False) is None
+    with pytest.raises(DataError, match="the algorithm cnn answers with one label"):
+        require_one_label_each("cnn", is_multi_label=True)
+
+
+@pytest.mark.parametrize(
+    ("parts", "trained", "says"),
+    [
+        pytest.param(counts(), 9, "no image carries a label", id="no label"),
+        pytest.param(counts(train={"a": 2}, test={"a": 9}), 9, "'a' has 11 images, 2 of them to train on", id="few"),
+        pytest.param(counts(train={"a": 7}, test={"a": 1}), 9, "all but 2 of the 9 training images", id="nearly all"),
+        pytest.param(counts(train={"a": 4}), 9, "no image with a label is left to test on", id="untested"),
+    ],
+)
+def test_labels_that_cannot_be_learned_one_by_one(parts: Counts, trained: int, says: str) -> None:
+    totals = {"train": trained, "validation": 0, "test": 9}
+    with pytest.raises(DataError, match=says):
+        require_learnable_one_by_one(labels_of(parts), parts, totals)
+
+
+def test_one_label_or_none_can_be_learned() -> None:
+    parts = counts(train={"a": 3}, test={"a": 1})
+    assert require_learnable_one_by_one(["a"], parts, {"train": 6, "validation": 0, "test": 1}) is None
 
 
 UNDETECTABLE: dict[str, tuple[Counts, dict[Split, int], str]] = {
@@ -106,3 +135,21 @@ def test_what_cannot_be_detected_is_one_sentence(name: str) -> None:
 )
 def test_what_can_be_detected_is_taken(boxes: Counts, images: dict[Split, int]) -> None:
     assert require_detectable(labels_of(boxes), boxes, images) is None
+
+
+@pytest.mark.parametrize("algorithm", ["svm", "ensemble"])
+def test_images_too_many_to_compare_are_one_sentence(algorithm: str) -> None:
+    require_comparable(algorithm, MAX_COMPARED_IMAGES)
+    with pytest.raises(RequestError, match=f"training.algorithm {algorithm} compares every two of 12001 images"):
+        require_comparable(algorithm, MAX_COMPARED_IMAGES + 1)
+
+
+def test_others_take_any_number_of_images() -> None:
+    def is_refused(algorithm: str) -> bool:
+        try:
+            require_comparable(algorithm, 10**7)
+        except RequestError:
+            return True
+        return False
+
+    assert [name for name in get_args(Algorithm) if is_refused(name)] == ["svm", "ensemble"]

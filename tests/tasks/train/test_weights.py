@@ -14,6 +14,8 @@ from tasks.train.weights import HUB_VARIABLE, FirstWeights, find_weights
 
 CONTENT = bytes(range(256)) * 8
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+ASKED: list[str | None] = []
+"""By which version the file with an ETag was asked for."""
 HUB_PATH = "/timm/resnet18.a1_in1k/resolve/main/model.safetensors"
 
 
@@ -30,10 +32,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", "/w.safetensors")
             self.end_headers()
         elif self.path == "/w.safetensors":
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT)
+            self.send_whole()
+        elif self.path == "/tagged":
+            ASKED.append(self.headers.get("If-None-Match"))
+            if ASKED[-1] == '"first"':
+                self.send_response(304)
+                self.end_headers()
+            else:
+                self.send_whole(("ETag", '"first"'))
         elif self.path == "/short":
             self.send_response(200)
             self.send_header("Content-Length", str(2 * len(CONTENT)))
@@ -45,6 +51,13 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         else:
             self.send_error(int(self.path.strip("/")) if self.path.strip("/").isdigit() else 404)
+
+    def send_whole(self, *headers):
+        self.send_response(200)
+        for name, value in (("Content-Length", str(len(CONTENT))), *headers):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(CONTENT)
 
     def drip(self):
         try:
@@ -94,7 +107,35 @@ def test_what_lies_elsewhere_is_fetched_and_kept_by_its_digest(place, server, ho
         found = find_weights(home, server + place)
         assert found == FirstWeights(server + place, DIGEST, home.weights_path / DIGEST)
         assert found.file.read_bytes() == CONTENT
-    assert [path.name for path in home.weights_path.iterdir()] == [DIGEST]
+    assert [path.name for path in home.weights_path.iterdir() if path.suffix != ".json"] == [DIGEST]
+
+
+def test_what_the_server_says_is_unchanged_is_not_fetched_again(server, home):
+    ASKED.clear()
+    found = [find_weights(home, f"{server}/tagged") for _ in range(3)]
+    assert ASKED == [None, '"first"', '"first"']
+    assert found == [FirstWeights(f"{server}/tagged", DIGEST, home.weights_path / DIGEST)] * 3
+
+
+def test_copy_that_was_damaged_is_fetched_again(server, home):
+    first = find_weights(home, f"{server}/tagged")
+    first.file.write_bytes(CONTENT[:-1])
+    assert find_weights(home, f"{server}/tagged").file.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("path", ["/w.safetensors", "/tagged"])
+def test_earlier_copy_is_taken_when_the_server_is_away(path, home):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        address = f"http://127.0.0.1:{running.server_port}{path}"
+        first = find_weights(home, address)
+        running.shutdown()
+        thread.join()
+    again = find_weights(home, address)
+    assert (again.digest, again.file) == (first.digest, first.file)
+    assert not first.absence
+    assert "cannot be fetched" in again.absence
 
 
 def test_hub_is_asked_for_the_name_in_timm(server, home, monkeypatch):

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 
-from tasks.vision.heat_maps import HeatMap, draw_heat
+from tasks.vision.heat_maps import HeatMap, draw_heat, heat_difference
 
 GRID = np.array([[0.0, 1.5, 2.0], [70000.0, 0.25, 8.0]], np.float32)
 
@@ -28,6 +28,21 @@ def test_grid_comes_back_in_half_precision() -> None:
 def test_text_of_another_kind_is_refused(data: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeatMap(2, 3, data).heat()
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        pytest.param(HeatMap.of(np.array([[2.0, 8.0]], np.float32)), 0.0, id="same"),
+        pytest.param(HeatMap.of(np.array([[2.0, 10.0]], np.float32)), 0.2, id="hotter, as a share of the hotter"),
+        pytest.param(HeatMap.of(np.array([[2.5, 8.0]], np.float32)), 0.125, id="cold, as a share of the least"),
+        pytest.param(HeatMap.of(np.array([[2.0], [8.0]], np.float32)), 1.0, id="another grid"),
+        pytest.param(HeatMap.of(np.array([[2.0, 8.0]], np.float32), (0.0, 0.0, 0.5, 1.0)), 1.0, id="another part"),
+    ],
+)
+def test_difference_is_the_largest_share(other: HeatMap, expected: float) -> None:
+    one = HeatMap.of(np.array([[2.0, 8.0]], np.float32))
+    assert heat_difference(one, other, 4.0) == heat_difference(other, one, 4.0) == pytest.approx(expected)
 
 
 def test_grid_of_a_part_leaves_the_rest_cold() -> None:

@@ -36,9 +36,14 @@ def test_groups_stay_together():
         assert {y[place] for place in held_out} == {0, 1}
 
 
-@pytest.mark.parametrize("groups", ["abcd", "abxx"], ids=["one image", "one group"])
-def test_label_that_cannot_part_is_learned_from(groups):
-    y = [0, 0, 1, 1] if groups == "abxx" else [0, 0, 0, 1]
-    learned, held_out, _ = places(y, 4, groups, labels=2)
+def test_label_of_one_image_is_learned_from():
+    y = [0, 0, 0, 1]
+    learned, held_out, _ = places(y, 4, labels=2)
     assert {y[place] for place in held_out} == {0}
     assert {y[place] for place in learned} == {0, 1}
+
+
+def test_label_of_one_group_is_divided_image_by_image():
+    y = [0, 0, 1, 1, 2, 2]
+    learned, held_out, _ = places(y, 6, "xxyyab")
+    assert {y[place] for place in held_out} == {y[place] for place in learned} == {0, 1, 2}

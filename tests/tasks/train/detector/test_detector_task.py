@@ -26,7 +26,7 @@ from tasks.stores.home import Home
 from tasks.tracking.client import connect
 from tasks.tracking.registry import Registry
 from tasks.tracking.runs import TRAIN_KEY_TAG, experiment_of, run_of_key
-from tasks.train import task as task_module
+from tasks.train import network_task
 from tasks.train.detector import fit as fit_module
 from tasks.train.learning import loop
 from tasks.train.task import train_model
@@ -155,7 +155,7 @@ def card_of(model):
 
 def test_training_that_was_killed_goes_on_and_ends_alike(whole, make_home, source, monkeypatch):
     home = make_home()
-    tell, epochs, learn = task_module._Epochs.__call__, [], loop._run_epoch
+    tell, epochs, learn = network_task._Epochs.__call__, [], loop._run_epoch
 
     def die(self, row):
         tell(self, row)
@@ -163,7 +163,7 @@ def test_training_that_was_killed_goes_on_and_ends_alike(whole, make_home, sourc
             raise KeyboardInterrupt
 
     with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
-        dying.setattr(task_module._Epochs, "__call__", die)
+        dying.setattr(network_task._Epochs, "__call__", die)
         train(home, source, request_of())
     _, model = whole
     assert [path.name for path in home.work_path.rglob("checkpoint.pt")] == ["checkpoint.pt"]
@@ -223,7 +223,7 @@ def test_wrong_request_is_one_sentence(training, words, make_home, source):
 def test_run_that_was_deleted_meanwhile_is_no_reason_to_stop(make_home, caplog):
     home = make_home()
     row = {"epoch": 1.0, "loss": 0.5, "time": 1.7e9}
-    with task_module._live(home, experiment_of("parts"), "k" * 64, "parts") as tell:
+    with network_task._live(home, experiment_of("parts"), "k" * 64, "parts") as tell:
         tell(row)
         (run,) = runs_of(home, "k" * 64)
         MlflowClient(home.tracking_uri, home.registry_uri).delete_run(run.info.run_id)

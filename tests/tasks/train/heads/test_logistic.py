@@ -35,3 +35,14 @@ def test_path_is_the_plain_pipeline(
     for rows in (trained, held_out):
         expected = plain.predict_proba(rows.astype(np.float64))
         np.testing.assert_allclose(fitted.probabilities(rows), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [6, 90], ids=["few features", "many"])
+def test_rounding_errors_say_nothing(width: int) -> None:
+    features, y = blobs((20, 30), width, 0.3)
+    features[:, 0] = 3e4
+    nudged = features.copy()
+    nudged[:, 0] = np.nextafter(np.float32(3e4), np.float32(4e4))
+    features[::7, 0] = nudged[0, 0]
+    model = next(fit_logistic(features, y, [{"strength": 1.0}], 0))
+    np.testing.assert_array_equal(model.probabilities(nudged), model.probabilities(features))

@@ -3,13 +3,12 @@ import onnx
 import pytest
 
 from tasks.bundle.predictor import OnnxNetwork
-from tasks.errors import DataError
 from tasks.metrics.multi_label import measure_multi_label
 from tasks.train.build_bundle import head_to_onnx
 from tasks.train.heads import forest
 from tasks.train.heads.model import HeadName, Matrix
 from tasks.train.heads.multi_label import fit_multi_label_head
-from tasks.train.heads.search import KINDS, fit_head
+from tasks.train.heads.search import KINDS, SeenBy, fit_head, fit_head_and_features
 from tasks.train.heads.thresholds import choose_thresholds
 
 LABELS = ("scratch", "dent", "stain")
@@ -23,6 +22,10 @@ def _parts(images: int, seed: int) -> tuple[Matrix, np.ndarray]:
     return (truths @ patterns * 2.0 + rng.normal(size=(images, 24))).astype(np.float32), truths
 
 
+def seen(features: Matrix) -> SeenBy:
+    return lambda _: features[:, None]
+
+
 @pytest.mark.parametrize("name", [*KINDS, "ensemble"])
 def test_labels_are_learned_apart_from_each_other(name: HeadName, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forest, "TREES", 16)
@@ -30,7 +33,7 @@ def test_labels_are_learned_apart_from_each_other(name: HeadName, monkeypatch: p
     unseen, unseen_truths = _parts(90, 1)
     assert not truths.all(axis=1).all()
     assert not truths.any(axis=1).all()
-    head = fit_multi_label_head(name, features, truths, LABELS, 0)
+    head = fit_multi_label_head(name, seen(features), truths, 0)
     thresholds = choose_thresholds((head.out_of_fold, truths), None, LABELS)
     metrics = measure_multi_label(unseen_truths, head.probabilities(unseen), LABELS, thresholds)
     assert metrics.micro_f1 > 0.7
@@ -43,17 +46,28 @@ def test_labels_are_learned_apart_from_each_other(name: HeadName, monkeypatch: p
 
 def test_columns_are_the_heads_of_each_label() -> None:
     features, truths = _parts(60, 0)
-    head = fit_multi_label_head("logistic", features, truths, LABELS, 3)
+    head = fit_multi_label_head("logistic", seen(features), truths, 3)
     alone = [fit_head("logistic", features, truths[:, place].astype(np.intp), 3) for place in range(3)]
     np.testing.assert_array_equal(head.out_of_fold, np.column_stack([one.out_of_fold[:, 1] for one in alone]))
-    assert head.chosen == {
-        f"{label}.strength": one.chosen["strength"] for label, one in zip(LABELS, alone, strict=True)
-    }
+    assert head.chosen == {"strength": ", ".join(f"{one.chosen['strength']:.4g}" for one in alone)}
     assert head.probabilities(features[:0]).shape == (0, 3)
 
 
-@pytest.mark.parametrize(("count", "says"), [(0, "0 of 20"), (1, "1 of 20"), (19, "19 of 20"), (20, "20 of 20")])
-def test_label_that_cannot_be_learned_is_named(count: int, says: str) -> None:
+def test_further_views_are_learned_from_by_every_label() -> None:
+    features, truths = _parts(60, 0)
+    both = np.stack([features, features + np.float32(0.5)], axis=1)
+    head = fit_multi_label_head("logistic", lambda _: both, truths, 3)
+    alone = fit_head_and_features("logistic", lambda _: both, truths[:, 1].astype(np.intp), 3)
+    np.testing.assert_array_equal(head.out_of_fold[:, 1], alone.out_of_fold[:, 1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 19, 20])
+def test_label_that_cannot_be_learned_is_answered_by_its_share(count: int) -> None:
+    features, _ = _parts(20, 0)
     truths = np.column_stack([np.arange(20) % 2 == 0, np.arange(20) < count])
-    with pytest.raises(DataError, match=f"'dent' is carried by {says}"):
-        fit_multi_label_head("logistic", np.zeros((20, 4), np.float32), truths, LABELS[:2], 0)
+    head = fit_multi_label_head("svm", seen(features), truths, 0)
+    assert set(head.out_of_fold[:, 1]) == {count / 20}
+    assert all(chosen.endswith(", -") for chosen in head.chosen.values())
+    answers = OnnxNetwork(head_to_onnx(head), threads=1).run(features)
+    np.testing.assert_allclose(answers, head.probabilities(features), atol=1e-6)
+    assert answers[:, 1] == pytest.approx(count / 20)

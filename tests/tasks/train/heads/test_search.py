@@ -129,9 +129,6 @@ class Shifted:
     def probabilities(self, features: Matrix) -> Probabilities:
         return np.where(features[:, :1] == np.arange(2), self.confidence, 1 - self.confidence)
 
-    def to_onnx(self) -> onnx.ModelProto:
-        raise NotImplementedError
-
 
 def _fit_shifted(features: Matrix, y: Indices, candidates: Sequence[Options], seed: int) -> Iterator[Shifted]:
     return (Shifted(float(options["confidence"])) for options in candidates)
@@ -162,9 +159,6 @@ class Remembering:
         seen = np.isin(features[:, 0], list(self.known))
         return np.column_stack([seen, ~seen]).astype(np.float64)
 
-    def to_onnx(self) -> onnx.ModelProto:
-        raise NotImplementedError
-
 
 def test_out_of_fold_rows_come_from_models_that_did_not_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
@@ -188,7 +182,7 @@ def test_out_of_fold_rows_come_from_models_that_did_not_see_them(monkeypatch: py
         ("knn", {"neighbours", "components", "temperature"}),
         (
             "ensemble",
-            {"logistic_strength", "random_forest_images_per_leaf", "svm_kernel", "svm_penalty"}
+            {"members", "logistic_strength", "random_forest_images_per_leaf", "svm_kernel", "svm_penalty"}
             | {f"{member}_temperature" for member in ("logistic", "svm", "random_forest")},
         ),
     ],

@@ -7,7 +7,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tasks.errors import RequestError
+from tasks.bundle.format import file_sha256
+from tasks.errors import RequestError, SourceChanged
 from tasks.train.learning import weights as weights_module
 from tasks.train.learning.weights import load_first, load_packaged
 from tasks.train.weights import FirstWeights
@@ -45,7 +46,7 @@ def test_file_of_tensors_is_read(write, tensors, tmp_path):
     path = tmp_path / "weights.any"
     write(path, tensors)
     body = timm.create_model(BACKBONE, pretrained=False, num_classes=0)
-    load_first(body, BACKBONE, FirstWeights(str(path), "d", path))
+    load_first(body, BACKBONE, FirstWeights(str(path), file_sha256(path), path))
     assert all(torch.equal(one, tensors[name]) for name, one in body.state_dict().items())
 
 
@@ -81,7 +82,7 @@ def test_file_that_holds_no_tensors_is_refused_and_never_run(write, tensors, tmp
     path = tmp_path / "weights.pt"
     write(path, tensors)
     with pytest.raises(RequestError, match=r"training\.weights .* cannot be read") as caught:
-        load_first(network(0), BACKBONE, FirstWeights(str(path), "d", path))
+        load_first(network(0), BACKBONE, FirstWeights(str(path), file_sha256(path), path))
     assert "\n" not in caught.value.message
     assert not Path("/tmp/keeneye-was-here").exists()
 
@@ -100,7 +101,7 @@ def test_weights_of_another_network_are_one_sentence(make, tensors, tmp_path):
     body = network(0)
     before = {name: one.clone() for name, one in body.state_dict().items()}
     with pytest.raises(RequestError, match=r"does not fit the backbone resnet18.*conv1\.weight first") as caught:
-        load_first(body, BACKBONE, FirstWeights("file:///w", "d", path))
+        load_first(body, BACKBONE, FirstWeights("file:///w", file_sha256(path), path))
     assert caught.value.exit_code == 2
     assert all(torch.equal(one, before[name]) for name, one in body.state_dict().items())
 
@@ -115,3 +116,12 @@ def test_none_leaves_what_is_there():
 def test_package_has_no_weights_of_other_networks():
     with pytest.raises(RequestError, match=r"no installed package has weights of resnet18.*training\.weights"):
         load_packaged(network(0), BACKBONE)
+
+
+def test_file_that_changed_since_it_was_found_is_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    found = FirstWeights(str(path), file_sha256(path), path)
+    save_file({"a": torch.ones(1)}, path)
+    with pytest.raises(SourceChanged, match="changed while it was learned from"):
+        load_first(network(0), BACKBONE, found)

@@ -1,0 +1,55 @@
+"""The measuring of a comparison's candidates: the race says whose turn it is, a task measures one fold."""
+
+from flows.compare_config import CompareConfig
+from flows.config import EvaluationConfig, TrainConfig
+from tasks.compare.race import Race, Turn
+from tasks.compare.records import Standing
+from tasks.errors import KeeneyeError
+from tasks.manifest.records import Manifest
+from tasks.stores.home import Home
+from tasks.train.fold_task import forget_pixels, measure_fold
+from tasks.train.records import MeasuredFold, StoppedFold
+from tasks.train.requirements import require_classifiable
+
+FAILURES = (KeeneyeError, ArithmeticError, MemoryError, RuntimeError, ValueError)
+"""Of one candidate, which stop no other: libraries raise the latter ones."""
+
+
+def measure_candidates(home: Home, manifest: Manifest, config: CompareConfig) -> list[Standing]:
+    """Measure all candidates on the same folds of train and validation images, as far as the budget goes.
+
+    Raises:
+        DataError: when no classifier can be learned from the data.
+    """
+    require_classifiable(manifest)
+    race = Race(config.candidates, config.folds, config.budget_seconds)
+    requests: dict[str, TrainConfig] = {}
+    for turn in race.turns():
+        try:
+            request = requests.setdefault(turn.candidate, _request(config, turn.candidate))
+            race.measured(turn, _measure(home, manifest, config, request, turn, race.until))
+        except FAILURES as error:
+            race.failed(turn, error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split()))
+    for request in requests.values():
+        forget_pixels(home, manifest, request)
+    return race.standings()
+
+
+def _request(config: CompareConfig, candidate: str) -> TrainConfig:
+    return config.request_of(candidate).model_copy(update={"evaluation": EvaluationConfig(folds=config.folds)})
+
+
+def _measure(
+    home: Home, manifest: Manifest, config: CompareConfig, request: TrainConfig, turn: Turn, until: float
+) -> MeasuredFold | StoppedFold:
+    return measure_fold(
+        home,
+        manifest,
+        request,
+        turn.candidate,
+        turn.fold + 1,
+        trials=config.trials_of(turn.candidate),
+        until=until,
+        # Who does without views takes the images' own features from those of who does not.
+        with_views=config.training.views,
+    )

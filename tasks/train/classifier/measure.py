@@ -1,0 +1,61 @@
+"""One fold of a network that classifies: taught by the other folds, judged on images that it did not see."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tasks.train.classifier.learn import write_bundle
+from tasks.train.classifier.samples import Samples
+from tasks.train.classifier.search import Found, search_options
+from tasks.train.classifier.teach import ClassifierLesson, answers_of, export_kept_stages, prepare, teach
+from tasks.train.classifier.thresholds import choose_thresholds
+from tasks.train.cross_validation import FoldAnswers
+from tasks.train.learning.loop import Row
+from tasks.train.outer_fold import Learned, OuterFold, judge, outer_fold
+from tasks.train.records import BUNDLE_FOLDER, MeasuredFold, Progress
+
+
+def measure_network(
+    folder: Path,
+    work: Path,
+    pixels: Path,
+    lesson: ClassifierLesson,
+    number: int,
+    trials: int,
+    progress: Progress,
+    tell: Callable[[Row], None],
+) -> MeasuredFold:
+    """Teach without one fold and judge its images; of the first fold the bundle is made and measured too.
+
+    Args:
+        folder: to fill.
+        work: what a killed measurement goes on from.
+        pixels: folder of the framed images, shared by all folds of all networks that see them alike.
+        lesson: what is learned; its train and validation images are divided into its folds.
+        number: of the fold, from 0 on.
+        trials: how many options to try, on images held out inside the fold; 1 takes those of the lesson.
+        progress: shows how far it is.
+        tell: called with every epoch's row; what it raises ends the measurement for now.
+    """
+    samples = prepare(pixels, lesson, progress)
+    fold = outer_fold(lesson.root, lesson.images, samples.y, lesson.labels, number, lesson.folds, lesson.seed)
+    # Of all other users of torch in this process, none shall notice.
+    with torch.random.fork_rng(devices=[]):
+        found = _learn(lesson, samples, fold, work, trials, tell)
+        thresholds, sources = choose_thresholds(lesson.labels, [found.taught.judged])
+        answers = FoldAnswers(thresholds, answers_of(found.taught, samples.take(fold.held_out), lesson))
+        chosen = {"algorithm": lesson.algorithm, **found.taught.chosen(sources), **found.options}
+        if number == 0:
+            write_bundle(folder / BUNDLE_FOLDER, found.lesson, found.taught, thresholds, chosen)
+    return judge(folder, fold, Learned(answers, found.seconds, chosen, found.options))
+
+
+def _learn(
+    lesson: ClassifierLesson, samples: Samples, fold: OuterFold, work: Path, trials: int, tell: Callable[[Row], None]
+) -> Found:
+    if trials > 1:
+        return search_options(lesson, samples, fold.train, work, trials, tell)
+    frozen = export_kept_stages(lesson, work / "frozen.onnx")
+    taught = teach(lesson, samples, fold.train, len(fold.train), work / "checkpoint.pt", frozen, tell)
+    return Found(taught, lesson, {}, taught.seconds)

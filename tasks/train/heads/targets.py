@@ -1,0 +1,52 @@
+"""What is learned of images: one label each, or any number of labels, none among it; both by the same calls."""
+
+from typing import TypeGuard, cast
+
+import numpy as np
+
+from tasks.metrics.classification import Truths
+from tasks.train.heads.folds import Folds, iterative_folds, stratified_folds
+from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
+from tasks.train.heads.multi_label import fit_multi_label_head
+from tasks.train.heads.search import SeenBy, balanced_log_loss, fit_head_and_features
+from tasks.train.heads.thresholds import one_label_each
+
+Targets = Indices | Truths
+"""N label indices of images with one label each; N x L booleans where an image may have several, or none."""
+
+
+def are_multi_label(targets: Targets) -> TypeGuard[Truths]:
+    """Whether an image may have several labels, or none."""
+    return targets.ndim == 2
+
+
+def as_truths(targets: Targets, labels: int) -> Truths:
+    """Return which image carries which label, N x L."""
+    return targets if are_multi_label(targets) else one_label_each(_indices(targets), labels)
+
+
+def fit(name: HeadName, seen_by: SeenBy, targets: Targets, seed: int, groups: Indices | None = None) -> FittedHead:
+    """Fit a head of one kind, as `fit_head_and_features` and `fit_multi_label_head` do."""
+    if are_multi_label(targets):
+        return fit_multi_label_head(name, seen_by, targets, seed, groups)
+    return fit_head_and_features(name, seen_by, _indices(targets), seed, groups)
+
+
+def log_loss(probabilities: Probabilities, targets: Targets) -> float:
+    """Return the mean log loss of N x L probabilities, every label, and its absence, weighing alike."""
+    if not are_multi_label(targets):
+        return balanced_log_loss(probabilities, _indices(targets))
+    sides = (np.column_stack([1.0 - column, column]) for column in probabilities.T)
+    losses = [balanced_log_loss(side, truth.astype(np.intp)) for side, truth in zip(sides, targets.T, strict=True)]
+    return float(np.mean(losses))
+
+
+def divide(targets: Targets, folds: int, seed: int, groups: Indices | None = None) -> Folds:
+    """Return (train, held-out) index pairs in which every label has its share; groups stay on one side."""
+    if are_multi_label(targets):
+        return iterative_folds(targets, folds, seed, groups)
+    return stratified_folds(_indices(targets), folds, seed, groups)
+
+
+def _indices(targets: Targets) -> Indices:
+    return cast(Indices, targets)

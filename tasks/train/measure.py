@@ -1,0 +1,45 @@
+"""One fold of a classifier on features: learned from the other folds, judged on images that it did not see."""
+
+import time
+from functools import partial
+from pathlib import Path
+
+from tasks.train.candidates import fit_best
+from tasks.train.cross_validation import FoldAnswers, fit_fold
+from tasks.train.gather import FeatureSources, gather_features
+from tasks.train.learn import Lesson, require_variety, write_classifier
+from tasks.train.outer_fold import Learned, judge, outer_fold
+from tasks.train.records import BUNDLE_FOLDER, MeasuredFold, Progress
+
+
+def measure_classifier(
+    folder: Path, lesson: Lesson, sources: FeatureSources, views: int, number: int, progress: Progress
+) -> MeasuredFold:
+    """Learn without one fold and judge its images; of the first fold the bundle is made and measured too.
+
+    Args:
+        folder: to fill.
+        lesson: what is learned; its train and validation images are divided into its folds.
+        sources: what features come from.
+        views: number of views that are learned from besides the image itself; the sources have as many or more.
+        number: of the fold, from 0 on.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: when there is too little of a label, or all features are the same.
+    """
+    entries = [*lesson.train, *lesson.validation]
+    fold = outer_fold(
+        lesson.root, entries, lesson.targets(entries), lesson.labels, number, lesson.folds, lesson.search.seed
+    )
+    features = gather_features(lesson.search.kinds, lesson.root, entries, sources, progress).first_views(1 + views)
+    require_variety(lesson.search, features)
+    fit, train = partial(fit_best, lesson.search), fold.train
+    start = time.perf_counter()
+    classifier, thresholds = fit_fold(fit, features[train], fold.targets[train], fold.groups[train], lesson.labels)
+    seconds = time.perf_counter() - start
+    answers = FoldAnswers(thresholds, classifier.probabilities(features[fold.held_out]))
+    if number == 0:
+        write_classifier(folder / BUNDLE_FOLDER, lesson, sources, classifier, thresholds, len(train))
+    computed = sum(sources.computed.values())
+    return judge(folder, fold, Learned(answers, seconds, classifier.chosen, {}, computed))

@@ -1,0 +1,29 @@
+import time
+
+import pytest
+
+from tasks.train.deadline import Deadline, OutOfTime
+
+
+@pytest.mark.parametrize(
+    ("epoch", "left", "fits"),
+    [
+        pytest.param(1, 100.0, True, id="time for all"),
+        pytest.param(1, 20.0, False, id="not even the least"),
+        pytest.param(9, 26.0, True, id="this fold has its least already"),
+        pytest.param(9, 24.0, False, id="the next fold does not fit"),
+    ],
+)
+def test_an_epoch_shows_whether_the_folds_fit(epoch, left, fits):
+    deadline = Deadline(time.time() + left, least_epochs=5, folds_left=2)
+    row = {"epoch": epoch, "seconds": 5.0}
+    if fits:
+        deadline.check(row)
+        return
+    with pytest.raises(OutOfTime, match=r"an epoch takes 5\.0 s"):
+        deadline.check(row)
+
+
+def test_past_the_end_nothing_goes_on():
+    with pytest.raises(OutOfTime, match=r"0 s are left"):
+        Deadline(time.time() - 1.0, least_epochs=5, folds_left=1).check({"epoch": 9, "seconds": 5.0})
