@@ -50,6 +50,7 @@ from tasks.vision.images import decode_rgb
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 THREADS = 2
 PEER_EPOCHS, PEER_SIDE = 30, 320
+SIDE = TrainConfig(task="detection").input_size
 PREDICTION_ROUNDS = 3
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     peer = None if arguments.without_peer else _load_peer(arguments.yardsticks)
     with tempfile.TemporaryDirectory() as folder:
         entries, labels = _entries(Path(folder), arguments.data)
-        steps = detection_steps(TrainConfig().input_size)
+        steps = detection_steps(SIDE)
         samples = prepare_samples(
             Path(folder) / "samples.npy", arguments.data, entries, labels, steps, lambda done, total: None
         )
@@ -181,15 +182,14 @@ def _run_keeneye(
     held_out = [i for i, place in enumerate(fold_of) if place == fold]
     training = TrainingConfig(seed=arguments.seed)
     options = training.detector.model_copy(update={"epochs": 1} if arguments.prediction_only else {})
-    side = TrainConfig().input_size
-    steps = detection_steps(side)
+    steps = detection_steps(SIDE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(arguments.seed * 1000 + fold)
         start = time.perf_counter()
         network = build_network(Architecture(options.backbone, options.frozen_stages, len(labels)))
         load_packaged(network.backbone.body, options.backbone)
         schedule = Schedule(device="cpu", **options.model_dump(exclude={"backbone", "frozen_stages"}))
-        frozen = frozen or export_frozen(network.backbone, side, folder / "frozen.onnx", "cpu")
+        frozen = frozen or export_frozen(network.backbone, SIDE, folder / "frozen.onnx", "cpu")
         fitted = fit(network, learned, steps[-1], schedule, folder / f"fold-{fold}.pt", frozen=frozen)
         keeneye.seconds.append(time.perf_counter() - start)
     found = detect(fitted.network, samples.take(held_out), labels, steps, DECODING, frozen)
@@ -236,7 +236,7 @@ def _compare_prediction(
     predictor: Predictor,
     files: Sequence[bytes],
 ) -> None:
-    letterbox, normalise = detection_steps(TrainConfig().input_size)
+    letterbox, normalise = detection_steps(SIDE)
     graph = Graph(network).eval()
 
     def plain(data: bytes) -> None:

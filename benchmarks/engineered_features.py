@@ -16,8 +16,9 @@ import numpy as np
 from skimage.feature import hog, local_binary_pattern
 
 from tasks.bundle.preprocessing import frame, standard_steps
-from tasks.features.feature_set import FEATURES, FeatureSet, fit_features
+from tasks.features.feature_set import FEATURES, FeatureSet
 from tasks.features.gradients import Hog
+from tasks.features.keypoints import SiftWords
 from tasks.features.texture import LocalBinaryPatterns
 from tasks.vision.images import IMAGE_SUFFIXES, RgbImage, decode_rgb
 from tasks.vision.resizing import stretch
@@ -35,7 +36,8 @@ def main() -> None:
     cli.add_argument("--count", type=int, default=100)
     arguments = cli.parse_args()
     images = read_images(arguments.data, arguments.count)
-    features = fit_features([feature() for feature in FEATURES.values()], images[:20], lambda image: image, 0)
+    vocabulary = SiftWords().fit([SiftWords().describe(image) for image in images[:20]], 0)
+    features = FeatureSet(tuple(feature() for feature in FEATURES.values()), vocabulary)
 
     print(
         f"{len(images)} images, {INPUT_SIZE} pixels a side, {features.width} values each, {cv2.getNumThreads()} threads"

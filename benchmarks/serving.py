@@ -1,6 +1,7 @@
 """The endpoint beside `mlflow models serve`: the same registered model, the same images, in one run.
 
-    uv run --group benchmarks python benchmarks/serving.py [--model models:/NAME@staging] [--images FOLDER] [--soak N]
+    uv run --group benchmarks python benchmarks/serving.py
+        [--model models:/NAME@staging | --input-size PIXELS] [--images FOLDER] [--soak N]
 
 Both servers answer image files at 1, 8 and 32 clients in turn, rounds interleaved: Keeneye over its plain HTTP API, the
 peer over its own protocol (`POST /invocations`, image bytes as base64 in JSON), which is how its users call it. Beside
@@ -13,25 +14,21 @@ Without `--model`, a classifier is trained on the demo set first, in a home that
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import itertools
-import json
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from pictures import usable_pictures
+from servers import Peer, environment, exchange, serve_command, started
 
 from tasks.bundle.predictor import Predictor
 from tasks.stores.home import Home
@@ -44,30 +41,7 @@ ROUNDS = 3
 IMAGES = 40
 REQUESTS_BY_CLIENTS = {1: 120, 8: 240, 32: 320}
 SOAK_CLIENTS = 8
-START_SECONDS = 180
 BAD_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Peer:
-    """One server and how an image is sent to it."""
-
-    name: str
-    port: int
-    path: str
-    content_type: str
-
-    def request(self, image: bytes) -> bytes:
-        """Return the whole HTTP request with one image."""
-        body = image
-        if self.content_type == "application/json":
-            rows = {"columns": ["image"], "data": [[base64.b64encode(image).decode()]]}
-            body = json.dumps({"dataframe_split": rows}).encode()
-        head = (
-            f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {self.content_type}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
 
 
 def main() -> None:
@@ -83,8 +57,8 @@ def main() -> None:
             "keeneye serve", free_port(), f"/v1/models/{_qualified(model)}:predict", "application/octet-stream"
         )
         mlflow = Peer("mlflow models serve", free_port(), "/invocations", "application/json")
-        process = stack.enter_context(_started(_serve_command(keeneye.port), home, keeneye.port, "/healthz"))
-        stack.enter_context(_started(_mlflow_command(model, mlflow.port), home, mlflow.port, "/ping"))
+        process = stack.enter_context(started(serve_command(keeneye.port), home, keeneye.port, "/healthz"))
+        stack.enter_context(started(_mlflow_command(model, mlflow.port), home, mlflow.port, "/ping"))
         print(f"{name}, {len(images)} images of {sum(map(len, images)) / len(images) / 1e3:.0f} kB")
         _compare(predictor, (keeneye, mlflow), images)
         if arguments.soak:
@@ -94,6 +68,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("--model", default="", help="models:/NAME@ALIAS of the home that KEENEYE_HOME names")
+    cli.add_argument("--input-size", type=int, default=0, help="of the classifier trained without --model (pixels)")
     cli.add_argument("--images", type=Path, help="folder of PNG or JPEG files; the demo's pictures without it")
     cli.add_argument("--soak", type=int, default=0, help="requests of the second table")
     return cli.parse_args()
@@ -101,13 +76,14 @@ def _arguments() -> argparse.Namespace:
 
 def _home(stack: contextlib.ExitStack, arguments: argparse.Namespace) -> tuple[Home, str]:
     if arguments.model:
-        return Home.from_environment(), arguments.model
+        return Home.fromenvironment(), arguments.model
     root = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "home"
     uri = f"sqlite:///{root / 'mlflow.db'}"
     home = Home(root, uri, uri)
+    size = ["--training.input_size", str(arguments.input_size)] if arguments.input_size else []
     subprocess.run(
-        [sys.executable, "-m", "flows", "train", "--data.source", DEMO],
-        env=_environment(home),
+        [sys.executable, "-m", "flows", "train", "--data.source", DEMO, *size],
+        env=environment(home),
         stdout=subprocess.DEVNULL,
         check=True,
     )
@@ -123,45 +99,9 @@ def _images(home: Home, folder: Path | None) -> list[bytes]:
     return [path.read_bytes() for path in random.Random(0).sample(chosen, min(IMAGES, len(chosen)))]
 
 
-def _environment(home: Home) -> dict[str, str]:
-    addresses = {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_REGISTRY_URI": home.registry_uri}
-    return {**os.environ, "KEENEYE_HOME": str(home.root), **addresses}
-
-
-def _serve_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "flows", "serve", "--no-auth", "--port", str(port)]
-
-
 def _mlflow_command(model: str, port: int) -> list[str]:
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     return [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, *options]
-
-
-@contextlib.contextmanager
-def _started(command: Sequence[str], home: Home, port: int, health: str) -> Iterator[subprocess.Popen[bytes]]:
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(
-        command, env=_environment(home), stdout=quiet, stderr=quiet, start_new_session=True
-    ) as server:
-        try:
-            deadline = time.monotonic() + START_SECONDS
-            while not _answers(f"http://127.0.0.1:{port}{health}"):
-                if server.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"{' '.join(command)} does not answer")
-                time.sleep(0.2)
-            yield server
-        finally:
-            for process in (*psutil.Process(server.pid).children(recursive=True), server):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _compare(predictor: Predictor, peers: Sequence[Peer], images: Sequence[bytes]) -> None:
@@ -201,9 +141,9 @@ async def _send(peer: Peer, bodies: Sequence[bytes], clients: int, requests: int
     async def client() -> None:
         connection = await asyncio.open_connection("127.0.0.1", peer.port)
         for turn in turns:
-            status, is_kept = await _exchange(connection, bodies[turn % len(bodies)])
-            codes[status] += 1
-            if not is_kept:
+            answer = await exchange(connection, bodies[turn % len(bodies)])
+            codes[answer.status] += 1
+            if not answer.is_kept:
                 connection[1].close()
                 connection = await asyncio.open_connection("127.0.0.1", peer.port)
         connection[1].close()
@@ -211,15 +151,6 @@ async def _send(peer: Peer, bodies: Sequence[bytes], clients: int, requests: int
     start = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
     return time.perf_counter() - start, codes
-
-
-async def _exchange(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], request: bytes) -> tuple[int, bool]:
-    reader, writer = connection
-    writer.write(request)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-    await reader.readexactly(length)
-    return int(head.split()[1]), b"connection: close" not in head
 
 
 def _soak(peer: Peer, images: Sequence[bytes], server: subprocess.Popen[bytes], requests: int) -> None:
