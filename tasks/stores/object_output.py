@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import RequestError
 from tasks.stores.output import OutputFolder, files_below, listed_in, marker_text
-from tasks.stores.s3 import read_object
+from tasks.stores.s3 import read_once
 from tasks.stores.s3_objects import (
     ObjectPlace,
     in_parallel,
@@ -21,7 +22,7 @@ from tasks.stores.s3_objects import (
     remove_objects,
     send_object,
 )
-from tasks.stores.s3_requests import transfer_client
+from tasks.stores.s3_requests import answered, transfer_client
 
 MAX_MARKER_BYTES = 256_000_000
 
@@ -110,7 +111,8 @@ class ObjectOutput:
         if self.marker_name not in there:
             return []
         marker = self.place.below(self.marker_name)
-        text = read_object(marker.bucket, marker.key, max_bytes=MAX_MARKER_BYTES, client=transfer_client())
+        ask = partial(read_once, transfer_client(), marker.bucket, marker.key, max_bytes=MAX_MARKER_BYTES)
+        text = answered(str(marker), ask)
         return [ref for ref in listed_in(text.decode(errors="replace")) if ref in there]
 
 

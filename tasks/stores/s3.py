@@ -92,9 +92,9 @@ def read_object(
     try:
         reader = client or _shared_client()
         try:
-            return _read(reader, bucket, key, version, max_bytes)
+            return read_once(reader, bucket, key, version, max_bytes=max_bytes)
         except transport_errors:  # a kept connection may have been closed meanwhile
-            return _read(reader, bucket, key, version, max_bytes)
+            return read_once(reader, bucket, key, version, max_bytes=max_bytes)
     except transport_errors as error:
         why = f"the store does not answer ({type(error).__name__}); try again"
     except ClientError as error:
@@ -109,7 +109,13 @@ def _shared_client() -> "BaseClient":
     return s3_client()
 
 
-def _read(client: "BaseClient", bucket: str, key: str, version: str | None, max_bytes: int) -> bytes:
+def read_once(client: "BaseClient", bucket: str, key: str, version: str | None = None, *, max_bytes: int) -> bytes:
+    """Return the bytes of one object, asked for a single time.
+
+    Raises:
+        ObjectTooLarge: when it has more than `max_bytes`.
+        Exception: the client's own, whatever goes wrong.
+    """
     versioned = {"VersionId": version} if version else {}
     answer = client.get_object(Bucket=bucket, Key=key, **versioned)
     with closing(answer["Body"]) as body:

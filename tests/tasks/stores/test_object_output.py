@@ -8,7 +8,7 @@ from tasks.errors import EnvironmentFailed, RequestError
 from tasks.stores import s3_requests
 from tasks.stores.object_output import ObjectOutput, output_at
 from tasks.stores.output import OutputFolder
-from tests.faulty_proxy import Cut, running_proxy
+from tests.faulty_proxy import Busy, Cut, running_proxy
 from tests.object_store import set_environment
 
 MARKER = "keeneye-things.json"
@@ -91,6 +91,21 @@ def test_run_that_is_cut_short_leaves_no_complete_marker_and_can_be_repeated(sto
     output.require_own()
     assert write(output, a=b"3") == ["below/a"]
     assert sorted(store.keys(prefix)) == ["below/a", MARKER]
+
+
+def test_store_that_is_busy_when_the_marker_is_read(store, prefix, output, monkeypatch):
+    write(output, a=b"1")
+    monkeypatch.setattr(s3_requests, "PAUSES", (0.01, 0.01))
+    with running_proxy(store.endpoint) as proxy:
+        set_environment(monkeypatch, {**store.environment, "AWS_ENDPOINT_URL_S3": proxy.endpoint})
+        # The first connection lists, the others ask for the marker.
+        proxy.faults.extend([None, Busy(), Busy()])
+        assert write(output, a=b"2") == ["below/a"]
+        proxy.faults.append(None)
+        proxy.always = Busy()
+        with pytest.raises(EnvironmentFailed, match=r"is busy \(it answers SlowDown\).* try again"):
+            write(output, a=b"3")
+    assert marker_of(store, prefix) == {"status": "complete", "files": ["below/a"]}
 
 
 @pytest.mark.parametrize("marker", [b"", b"\xff", b"[]", b'{"files": 3}', b'{"files": ["../first", 1]}'])
