@@ -17,6 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 START_SECONDS = 60
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "store-access-key", "store-secret-store-secret"
+READER = {"AWS_ACCESS_KEY_ID": "reader-access-key", "AWS_SECRET_ACCESS_KEY": "reader-secret-reader-secret"}
+"""Who may read objects, and neither list nor write any."""
 FIXED_PORTS_OFF = ("-s3.port.iceberg=0", "-s3.port.lance=0")
 PORT_OPTIONS = ("master.port", "volume.port", "filer.port", "s3.port")
 
@@ -91,12 +93,11 @@ def running_object_store(folder):
     ports = free_ports(2 * len(PORT_OPTIONS))
     options = [f"-{option}={port}" for option, port in zip(PORT_OPTIONS, ports[::2], strict=True)]
     options += [f"-{option}.grpc={port}" for option, port in zip(PORT_OPTIONS, ports[1::2], strict=True)]
-    identity = {
-        "name": "keeneye",
-        "credentials": [{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_ACCESS_KEY}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    identities = [
+        identity("keeneye", ACCESS_KEY_ID, SECRET_ACCESS_KEY, ["Admin", "Read", "Write", "List"]),
+        identity("reader", *READER.values(), ["Read"]),
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     (folder / "data").mkdir()
     command = [
         *(str(Path(sys.executable).with_name("weed")), "server", "-filer", "-s3", f"-dir={folder / 'data'}"),
@@ -113,6 +114,11 @@ def running_object_store(folder):
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def identity(name, access_key, secret, actions):
+    """One of those that a store knows."""
+    return {"name": name, "credentials": [{"accessKey": access_key, "secretKey": secret}], "actions": actions}
 
 
 def wait_for_bucket(store, server, log):

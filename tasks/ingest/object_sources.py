@@ -1,6 +1,7 @@
 """Sources in an object store, fetched as folders on this disk. Names come from others, so each is looked at first."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from tasks.stores.s3_objects import (
     require_folder,
     require_object,
 )
-from tasks.stores.s3_requests import transfer_client
+from tasks.stores.s3_requests import ObjectRefused, transfer_client
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -49,6 +50,19 @@ def require_objects(address: str) -> None:
         require_object(client, place)
     else:
         require_folder(client, place.folder)
+
+
+def require_images(folder: ObjectPlace) -> None:
+    """Refuse a folder of images that a manifest names, when no object in it could be had.
+
+    Credentials that may read objects without listing them pass: `fetch_named` sees what they are good for.
+
+    Raises:
+        RequestError: when there is no such bucket or folder, or the store refuses the credentials.
+        EnvironmentFailed: when the store does not answer.
+    """
+    with suppress(ObjectRefused):
+        require_folder(transfer_client(), folder)
 
 
 def names_a_file(place: ObjectPlace) -> bool:
@@ -86,12 +100,17 @@ def fetch_folder(folder: ObjectPlace, store: ContentStore, report: Report) -> Fe
 def fetch_named(
     folder: ObjectPlace, store: ContentStore, refs: Iterable[str], report: Report = lambda done, total: None
 ) -> Fetched:
-    """Fetch the named objects of a folder; raises and returns as `fetch_folder` does."""
+    """Fetch the named objects of a folder; raises and returns as `fetch_folder` does.
+
+    When none is there it is the request that was wrong, if the folder cannot be listed either.
+    """
     client, asked = transfer_client(), list(refs)
     # One name that a store does not take would end all: it never gets there.
     odd = {ref: problem for ref in asked if (problem := _problem_of_name(ref) or _problem_of_key(folder, ref))}
     keys = [folder.below(ref).key for ref in asked if ref not in odd]
     described, absent = describe_objects(client, folder.bucket, keys)
+    if absent and not described:
+        require_folder(client, folder)
     objects = {one.key.removeprefix(folder.key): one for one in described}
     path, findings = _fetched(client, folder, store, objects, report)
     refused = (_unreadable(key.removeprefix(folder.key), why) for key, why in absent.items())

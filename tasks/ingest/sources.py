@@ -15,7 +15,14 @@ from tasks.dataset.findings import Finding, read_findings, write_findings
 from tasks.errors import RequestError, SourceChanged
 from tasks.ground_truth.read import is_blank_manifest, is_manifest
 from tasks.ingest.archives import ARCHIVE_SUFFIXES, ArchiveLimits, is_archive, unpack
-from tasks.ingest.object_sources import fetch_file, fetch_folder, fetch_named, names_a_file, require_objects
+from tasks.ingest.object_sources import (
+    fetch_file,
+    fetch_folder,
+    fetch_named,
+    names_a_file,
+    require_images,
+    require_objects,
+)
 from tasks.stores.content import ContentStore, StageKey
 from tasks.stores.s3_objects import ObjectPlace, Report, is_object_address
 
@@ -83,7 +90,7 @@ def open_source(
     What lies in an object store is fetched, `report` called meanwhile; of the images that a manifest names, none.
 
     Raises:
-        RequestError: as `require_source` does, or when `image_root` is no folder.
+        RequestError: as `require_source` does, or when `image_root` is no folder, or none that can be read.
         DataError: when an archive cannot be unpacked, or objects were replaced while they were fetched.
         EnvironmentFailed: when an object store does not answer.
     """
@@ -175,6 +182,7 @@ def _with_root(opened: OpenedSource, image_root: str, store: ContentStore, repor
         return replace(opened, root=root, objects=None, is_partial=False)
     place = ObjectPlace.parse(image_root).folder
     if opened.annotation_file and is_manifest(opened.annotation_file):
+        require_images(place)
         root, _ = fetch_named(place, store, ())
         return replace(opened, root=root, objects=place, is_partial=True)
     root, findings = fetch_folder(place, store, report)

@@ -16,6 +16,7 @@ from tasks.ingest.sources import default_dataset_name, open_source, require_sour
 from tasks.ingest.task import ingest_images, list_images
 from tasks.stores.home import Home
 from tests.makers import paint_class_folders
+from tests.object_store import READER
 from tests.sources import OPEN, box_line, paint_boxed, some_boxes, write_coco, write_lines
 
 REFS = ("photos/1.png", "photos/2.png", "photos/line 7/ä.png")
@@ -169,6 +170,33 @@ def test_one_image_that_cannot_be_had_is_a_finding(home, store, place, boxed, tm
     told = {one.code: one.message for one in findings if one.code != "ERROR_TOO_MANY_INVALID_ROWS_IN_MANIFEST"}
     assert list(told) == [code]
     assert words in told[code]
+
+
+@pytest.mark.parametrize(
+    ("image_root", "changed", "words"),
+    [
+        pytest.param("s3://pictres/photos", {}, "there is no such bucket", id="bucket"),
+        pytest.param("{address}/fotos", {}, "there is no object in s3://pictures/.*/fotos/", id="folder"),
+        pytest.param("{address}", {"AWS_SECRET_ACCESS_KEY": "wrong"}, "refuses the secret key", id="secret"),
+        pytest.param("{address}/fotos", READER, "grant them s3:GetObject, s3:ListBucket", id="may not list"),
+    ],
+)
+def test_wrong_folder_of_a_local_manifest_is_the_requests_fault(
+    home, place, boxed, tmp_path, monkeypatch, image_root, changed, words
+):
+    manifest = write_lines(tmp_path / "set.manifest", *(box_line(ref, boxes) for ref, boxes in boxed.items()))
+    for name, value in changed.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RequestError, match=words):
+        ingest(home, str(manifest), image_root=image_root.format(address=place[0]))
+
+
+def test_images_are_read_by_who_may_not_list_them(home, place, boxed, tmp_path, monkeypatch):
+    manifest = write_lines(tmp_path / "set.manifest", *(box_line(ref, boxes) for ref, boxes in boxed.items()))
+    for name, value in READER.items():
+        monkeypatch.setenv(name, value)
+    record, findings = ingest(home, str(manifest), image_root=place[0])
+    assert (record.usable, findings) == (3, [])
 
 
 def test_images_without_labels(home, store, place, boxed, tmp_path):
