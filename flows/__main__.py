@@ -240,7 +240,8 @@ def _first_problem(error: ValidationError, fields: Sequence[str]) -> str:
         return first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"{place} is not given; `--help` says what it is"
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{place} = {first['input']!r} is not accepted: {message}"
 
 

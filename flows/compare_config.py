@@ -1,27 +1,64 @@
 """The request model of `keeneye compare`."""
 
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 
-from flows.config import Algorithm, DataConfig, GateConfig, RegistryConfig, TrainConfig, TrainingConfig, idle_fields
+from flows.config import (
+    Algorithm,
+    ClassifierFeatures,
+    DataConfig,
+    GateConfig,
+    RegistryConfig,
+    TrainConfig,
+    TrainingConfig,
+    idle_fields,
+)
 from flows.group_config import Group
 from tasks.errors import RequestError
 
-CandidateName = Annotated[
-    str,
-    Field(
-        pattern=r"^(plain|(auto|logistic|svm|random_forest|knn|ensemble)(:[a-z_]+(\+[a-z_]+)*)?|"
-        r"(cnn|transfer|finetune)(:searched)?)$"
-    ),
-]
+PLAIN, SEARCHED = "plain", "searched"
+_NETWORKS = ("cnn", "transfer", "finetune")
+_HEADS = tuple(name for name in get_args(Algorithm) if name not in _NETWORKS)
+_FEATURES: tuple[str, ...] = get_args(ClassifierFeatures)
+_FORM = rf"^({PLAIN}|({'|'.join(_HEADS)})(:[a-z_]+(\+[a-z_]+)*)?|({'|'.join(_NETWORKS)})(:{SEARCHED})?)$"
+
+
+def _known(candidate: str) -> str:
+    """Refuse what names no way to train, and say what comes nearest."""
+    algorithm, colon, rest = candidate.partition(":")
+    names = (PLAIN, *_HEADS, *_NETWORKS)
+    if algorithm not in names:
+        raise ValueError(f"{algorithm!r} names no way to train{_nearest(algorithm, names)}; give {', '.join(names)}")
+    if not colon:
+        return candidate
+    if algorithm in _HEADS:
+        wanted = rest.split("+")
+        strange = next((name for name in wanted if name not in _FEATURES), None)
+        if strange is not None:
+            near = _nearest(strange, _FEATURES)
+            raise ValueError(f"{strange!r} names no features{near}; give {', '.join(_FEATURES)}")
+        if len(set(wanted)) < len(wanted):
+            raise ValueError("it names features twice; once is enough")
+    elif algorithm == PLAIN or rest != SEARCHED:
+        more = "" if algorithm == PLAIN else f" or {algorithm}:{SEARCHED}"
+        raise ValueError(f"what {algorithm} sees cannot be chosen; give {algorithm}{more}")
+    return candidate
+
+
+def _nearest(word: str, words: Sequence[str]) -> str:
+    found = difflib.get_close_matches(word, words, n=1)
+    return f", did you mean {found[0]}" if found else ""
+
+
+CandidateName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"pattern": _FORM})]
 Budget = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]+)?[smh]$")]
 
 Folds = Annotated[int, Field(ge=2, le=20)]
 Trials = Annotated[int, Field(ge=2, le=100)]
 
-PLAIN, SEARCHED = "plain", "searched"
 CANDIDATES: tuple[CandidateName, ...] = (
     PLAIN,
     *("logistic:embedding", "logistic:stages", "knn:embedding", "knn:stages", "svm:embedding", "svm:stages"),
@@ -130,6 +167,18 @@ class CompareConfig(Group):
         if twice:
             raise ValueError(f"candidates names {' and '.join(twice)} twice; once is enough")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_candidate_that_can_be_trained(self) -> Self:
+        reasons = []
+        for candidate in self.candidates:
+            try:
+                self.request_of(candidate)
+            except RequestError as error:
+                reasons.append(error.message)
+            else:
+                return self
+        raise ValueError("; ".join(reasons))
 
 
 def _own_training(candidate: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ All that is learned or chosen here sees the images it is given and nothing else,
 repeats the whole choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -110,7 +110,13 @@ class Classifier:
         return self.head.probabilities(self.rows(features))
 
 
-def fit_best(search: Search, features: FeatureTable, targets: Targets, groups: Indices | None = None) -> Classifier:
+def fit_best(
+    search: Search,
+    features: FeatureTable,
+    targets: Targets,
+    groups: Indices | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Classifier:
     """Fit what the search names and keep the best: lowest class-balanced log loss out of fold, simpler on a tie.
 
     Each head sees each set of features first; with the best set, all heads then learn from further views too.
@@ -120,16 +126,22 @@ def fit_best(search: Search, features: FeatureTable, targets: Targets, groups: I
         features: of N images.
         targets: of the images; where each has one label, every label is on two images or more.
         groups: number of each image's group, which no division parts; None when each image is one.
+        check: called before each head is fitted; what it raises ends the search.
     """
+
+    def fitted(head: HeadName, kinds: FeatureKinds, *, with_views: bool) -> Classifier:
+        check()
+        return _fit(head, kinds, features, targets, groups, search.seed, with_views=with_views)
+
     tried = [
-        _fit(head, kinds, features, targets, groups, search.seed, with_views=False)
+        fitted(head, kinds, with_views=False)
         for kinds, head in product(search.feature_sets, _affordable(search.heads, len(targets)))
     ]
     best = _best(tried, targets).features
     tried += _ensemble([one for one in tried if one.features == best])
     if features.views > 1:
         heads = _affordable(search.heads, len(targets) * features.views)
-        viewed = [_fit(head, best, features, targets, groups, search.seed, with_views=True) for head in heads]
+        viewed = [fitted(head, best, with_views=True) for head in heads]
         tried += [*viewed, *_ensemble(viewed)]
     trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, targets)) for one in tried)
     return replace(_best(tried, targets), trials=trials)

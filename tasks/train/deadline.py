@@ -1,8 +1,11 @@
-"""The end of the time that a comparison may take, as a network's epochs meet it."""
+"""The end of the time that learning may take, as a network's epochs and the making of features meet it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from tasks.train.records import Progress
 
 
 class OutOfTime(Exception):
@@ -37,3 +40,39 @@ class Deadline:
                 f"an epoch takes {row['seconds']:.1f} s, so that its folds take another {max(needed, 0.0):.0f} s at "
                 f"least, and {max(left, 0.0):.0f} s are left"
             )
+
+
+def require_time(at: float, where: str) -> None:
+    """Look at the time before more is begun.
+
+    Args:
+        at: the end (seconds since 1970).
+        where: how far it is, for people.
+
+    Raises:
+        OutOfTime: when the end is past.
+    """
+    if time.time() > at:
+        raise OutOfTime(f"the time was over {where}")
+
+
+def within(progress: Progress, at: float) -> Progress:
+    """Return progress that also ends a long step when its time is over, the items done by then being kept.
+
+    Args:
+        progress: shows how far it is; what it gives raises `OutOfTime` when called after `at`, and items are left.
+        at: the end (seconds since 1970).
+    """
+
+    @contextmanager
+    def watched(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        with progress(description, unit) as report:
+
+            def reported(done: int, total: int) -> None:
+                report(done, total)
+                if done < total:
+                    require_time(at, f"after {done} of {total} {unit} ({description})")
+
+            yield reported
+
+    return watched

@@ -4,11 +4,12 @@ import shutil
 from pathlib import Path
 
 from flows.config import TrainConfig
+from flows.provision_config import training_limit
 from tasks import engine
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
-from tasks.train.deadline import Deadline, OutOfTime
+from tasks.train.deadline import Deadline, OutOfTime, within
 from tasks.train.earlier import EarlierVersion
 from tasks.train.head_task import (
     feature_sources,
@@ -26,7 +27,7 @@ from tasks.train.stage_key import STAGE_VERSION, inputs_of, shape_of
 FOLD_VERSION = "1"
 
 
-@engine.stage("measure fold", run_name="{candidate}, fold {number}")
+@engine.stage("measure fold", run_name="{candidate}, fold {number}", limit=training_limit())
 def measure_fold(
     home: Home,
     manifest: Manifest,
@@ -56,7 +57,7 @@ def measure_fold(
         require_one_label_each(config.training.algorithm, is_multi_label=manifest.is_multi_label)
         record = _measure_network(home, manifest, config, number - 1, trials, until)
     else:
-        record = _measure_head(home, manifest, config, number - 1, with_views=with_views)
+        record = _measure_head(home, manifest, config, number - 1, until, with_views=with_views)
     engine.logger().info("%s, fold %d: %s", candidate, number, record.in_words)
     return record
 
@@ -72,7 +73,9 @@ def forget_pixels(home: Home, manifest: Manifest, config: TrainConfig) -> None:
     shutil.rmtree(pixels_path(home, manifest, config), ignore_errors=True)
 
 
-def _measure_head(home: Home, manifest: Manifest, config: TrainConfig, fold: int, *, with_views: bool) -> MeasuredFold:
+def _measure_head(
+    home: Home, manifest: Manifest, config: TrainConfig, fold: int, until: float, *, with_views: bool
+) -> MeasuredFold | StoppedFold:
     views = views_of(manifest, config)
     key = head_key("fold", f"{FOLD_VERSION}.{STAGE_VERSION}", manifest, config, views, fold=fold)
 
@@ -81,9 +84,13 @@ def _measure_head(home: Home, manifest: Manifest, config: TrainConfig, fold: int
         from tasks.train.measure import measure_classifier
 
         sources = feature_sources(home, config, views_for(manifest) if with_views else views)
-        return measure_classifier(folder, head_lesson(manifest, config), sources, len(views), fold, engine.progress)
+        lesson = head_lesson(manifest, config)
+        return measure_classifier(folder, lesson, sources, len(views), fold, engine.progress, until)
 
-    record, _ = home.store.reuse_or_make(key, MeasuredFold, make)
+    try:
+        record, _ = home.store.reuse_or_make(key, MeasuredFold, make)
+    except OutOfTime as stop:
+        return StoppedFold(reason=str(stop))
     return record
 
 
@@ -118,7 +125,7 @@ def _measure_network(
         lesson = classifier_lesson(manifest, config, weights)
         least = min(lesson.schedule.epochs, lesson.schedule.patience + 1)
         check = Deadline(until, least, max(folds - fold, 1)).check
-        return measure_network(folder, work, pixels, lesson, fold, trials, engine.progress, check)
+        return measure_network(folder, work, pixels, lesson, fold, trials, within(engine.progress, until), check)
 
     # A second process with the same request would write the same checkpoints: it waits, and finds the fold.
     with home.lock(f"fold-{key.digest[:32]}"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.train.candidates import fit_best
 from tasks.train.cross_validation import FoldAnswers, fit_fold
+from tasks.train.deadline import require_time, within
 from tasks.train.gather import FeatureSources, gather_features
 from tasks.train.learn import Lesson, require_variety, write_classifier
 from tasks.train.outer_fold import Learned, judge, outer_fold
@@ -13,7 +14,7 @@ from tasks.train.records import BUNDLE_FOLDER, MeasuredFold, Progress
 
 
 def measure_classifier(
-    folder: Path, lesson: Lesson, sources: FeatureSources, views: int, number: int, progress: Progress
+    folder: Path, lesson: Lesson, sources: FeatureSources, views: int, number: int, progress: Progress, until: float
 ) -> MeasuredFold:
     """Learn without one fold and judge its images; of the first fold the bundle is made and measured too.
 
@@ -24,17 +25,21 @@ def measure_classifier(
         views: number of views that are learned from besides the image itself; the sources have as many or more.
         number: of the fold, from 0 on.
         progress: shows how far it is.
+        until: when it must be over (seconds since 1970).
 
     Raises:
         DataError: when there is too little of a label, or all features are the same.
+        OutOfTime: when it is over before the features are there, or a head is fitted; features made by then are kept.
     """
     entries = [*lesson.train, *lesson.validation]
     fold = outer_fold(
         lesson.root, entries, lesson.targets(entries), lesson.labels, number, lesson.folds, lesson.search.seed
     )
-    features = gather_features(lesson.search.kinds, lesson.root, entries, sources, progress).first_views(1 + views)
+    features = gather_features(lesson.search.kinds, lesson.root, entries, sources, within(progress, until))
+    features = features.first_views(1 + views)
     require_variety(lesson.search, features)
-    fit, train = partial(fit_best, lesson.search), fold.train
+    check, train = partial(require_time, until, "before all was fitted"), fold.train
+    fit = partial(fit_best, lesson.search, check=check)
     start = time.perf_counter()
     classifier, thresholds = fit_fold(fit, features[train], fold.targets[train], fold.groups[train], lesson.labels)
     seconds = time.perf_counter() - start

@@ -9,20 +9,23 @@ import mlflow
 import pytest
 import yaml
 
-from flows.__main__ import parse
+from flows.__main__ import main, parse
 from flows.compare import compare
+from flows.provision_config import training_limit
 from tasks.compare.records import LEADERBOARD_FILE
 from tasks.errors import DataError, RequestError
 from tasks.stores.content import MARKER_NAME
 from tasks.stores.home import Home
+from tasks.train.fold_task import measure_fold
+from tasks.train.task import train_model
 from tests.conftest import INPUT_SIZE, make_command, reporting_to
 from tests.flows.test_resume import KILLED_RUN
 from tests.makers import paint_class_folders
 
 LABELS = ("cross", "round", "square")
 FOLDS = 3
-CANDIDATES = ("cnn", "svm:stages", "svm:smell", "plain")
-TRAINING = {"input_size": INPUT_SIZE, "views": False, "network": {"epochs": 1, "batch_size": 8}}
+CANDIDATES = ("cnn", "svm:stages", "transfer", "plain")
+TRAINING = {"input_size": INPUT_SIZE, "views": False, "weights": "none", "network": {"epochs": 1, "batch_size": 8}}
 REQUEST = {"candidates": CANDIDATES, "folds": FOLDS, "training": TRAINING}
 EASY = {"min_macro_f1": 0.3, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
 
@@ -72,12 +75,12 @@ def test_features_were_computed_once(result, home):
 
 
 def test_who_fails_stands_in_the_table_with_the_reason(result):
-    failed = result.ranking.of("svm:smell")
+    failed = result.ranking.of("transfer")
     assert failed.outcome == "failed"
-    assert "svm:smell cannot be trained" in failed.reason
+    assert "transfer cannot be trained: transfer learns on what the backbone knows" in failed.reason
     assert result.ranking.standings[-1] == failed
     text = result.table()
-    assert "failed: svm:smell cannot be trained" in text
+    assert "failed: transfer cannot be trained" in text
     assert all(sentence in text for sentence in result.ranking.advice)
 
 
@@ -132,6 +135,20 @@ def test_prefect_shows_the_folds_and_the_table(result, prefect_url):
     wanted = {"artifacts": {"flow_run_id": {"any_": [result.prefect_flow_run_id]}}}
     artifacts = {one["key"]: one["data"] for one in httpx.post(f"{prefect_url}/artifacts/filter", json=wanted).json()}
     assert {row["candidate"] for row in json.loads(artifacts["leaderboard"])} == set(CANDIDATES)
+
+
+def test_folds_and_trainings_on_one_machine_share_a_limit():
+    assert measure_fold.tags == train_model.tags == {training_limit()}
+
+
+def test_a_slip_in_a_candidate_costs_no_look_at_an_image(tmp_path, capsys):
+    arguments = ["compare", "--data.source", str(tmp_path), "--candidates", "plain,svm:stges"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert "did you mean stages" in err
+    assert (out, err.count("\n")) == ("", 1)
 
 
 def test_a_budget_too_small_is_one_sentence(home, result, killed):

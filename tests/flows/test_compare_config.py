@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -56,6 +58,22 @@ def test_a_candidate_takes_what_it_uses_of_the_common_training(name, training):
     assert config.trials_of(name) == (8 if name.endswith("searched") else 1)
 
 
+def test_without_weights_all_but_transfer_can_be_trained():
+    config, refused = CompareConfig(training={"weights": "none"}), []
+    for name in CANDIDATES:
+        try:
+            config.request_of(name)
+        except RequestError:
+            refused.append(name)
+    assert refused == ["transfer", "transfer:searched"]
+
+
+def test_form_shows_what_a_candidate_looks_like():
+    pattern = CompareConfig.model_json_schema()["properties"]["candidates"]["items"]["pattern"]
+    assert all(re.match(pattern, name) for name in CANDIDATES)
+    assert not re.match(pattern, "svn")
+
+
 def test_options_of_a_search_replace_those_asked_for():
     config = CompareConfig(training={"network": {"epochs": 2, "mixup": 0.4}})
     network = config.request_of("finetune:searched", {"mixup": 0.0, "learning_rate": 0.01}).training.network
@@ -66,7 +84,6 @@ def test_options_of_a_search_replace_those_asked_for():
     ("name", "training", "reason"),
     [
         pytest.param("transfer", {"weights": "none"}, "must not be none", id="transfer that knows nothing"),
-        pytest.param("svm:smell", {}, "Input should be", id="unknown features"),
     ],
 )
 def test_what_cannot_be_trained_is_one_sentence(name, training, reason):
@@ -77,7 +94,21 @@ def test_what_cannot_be_trained_is_one_sentence(name, training, reason):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param(("--candidates", "svn"), "candidates.0 = 'svn'", id="unknown algorithm"),
+        pytest.param(("--candidates", "svn"), "candidates.0 = 'svn' .* did you mean svm", id="unknown algorithm"),
+        pytest.param(
+            ("--candidates", "plain,svm:stges"),
+            "candidates.1 = .*'stges' names no features, did you mean stages",
+            id="unknown features",
+        ),
+        pytest.param(("--candidates", "svm:"), "'' names no features", id="no features"),
+        pytest.param(("--candidates", "svm:lbp+lbp"), "names features twice", id="features twice"),
+        pytest.param(("--candidates", "plain:stages"), "cannot be chosen; give plain", id="plain"),
+        pytest.param(("--candidates", "cnn:stages"), "give cnn or cnn:searched", id="features of a network"),
+        pytest.param(
+            ("--candidates", "transfer", "--training.weights", "none"),
+            "transfer cannot be trained: .* not be none",
+            id="none can be trained",
+        ),
         pytest.param(("--candidates", "svm,svm"), "names svm twice", id="twice"),
         pytest.param(("--training.algorithm", "svm"), "training.algorithm does nothing", id="algorithm"),
         pytest.param(("--training.detector.epochs", "3"), "training.detector does nothing", id="detector"),

@@ -140,3 +140,20 @@ def test_choosing_among_much_does_not_find_labels_in_noise() -> None:
 )
 def test_wishes_are_followed(algorithm: str | None, features: tuple, heads: tuple, sets: tuple) -> None:
     assert Search.of(algorithm, features, 7) == Search(heads, sets, 7)
+
+
+def test_search_looks_at_the_time_before_each_head() -> None:
+    features, y = noise(36, views=2)
+    looks = []
+
+    def end_at_the_third() -> None:
+        looks.append(True)
+        if len(looks) == 3:
+            raise TimeoutError
+
+    search = Search(("logistic", "knn"), (("embedding",), ("stages",)), 0)
+    with pytest.raises(TimeoutError):
+        fit_best(search, table(features), y, check=end_at_the_third)
+    looks.extend([True] * 3)
+    fit_best(search, table(features), y, check=end_at_the_third)
+    assert len(looks) == 3 + 3 + 2 * 2 + 2

@@ -1,8 +1,10 @@
 import time
+from contextlib import nullcontext
 
 import pytest
 
-from tasks.train.deadline import Deadline, OutOfTime
+from tasks.train import deadline
+from tasks.train.deadline import Deadline, OutOfTime, within
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,17 @@ def test_an_epoch_shows_whether_the_folds_fit(epoch, left, fits):
 def test_past_the_end_nothing_goes_on():
     with pytest.raises(OutOfTime, match=r"0 s are left"):
         Deadline(time.time() - 1.0, least_epochs=5, folds_left=1).check({"epoch": 9, "seconds": 5.0})
+
+
+def test_a_long_step_ends_when_its_time_is_over(monkeypatch):
+    now, told = [100.0], []
+    monkeypatch.setattr(deadline.time, "time", lambda: now[0])
+    watched = within(lambda *_: nullcontext(lambda *counts: told.append(counts)), 130.0)
+    with watched("embed images", "images") as report:
+        report(64, 200)
+        now[0] = 131.0
+        with pytest.raises(OutOfTime, match=r"over after 128 of 200 images \(embed images\)"):
+            report(128, 200)
+        # What is finished is finished, however late.
+        report(200, 200)
+    assert told == [(64, 200), (128, 200), (200, 200)]

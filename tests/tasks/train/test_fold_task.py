@@ -122,6 +122,18 @@ def test_a_fold_is_measured_once(home, manifest, plain):
         assert not measure(home, manifest, 1, **training).reused
 
 
+def test_features_that_cannot_be_there_in_time_stop_a_fold(home, manifest):
+    training = {"algorithm": "knn", "features": ("tamura",), "views": False}
+    stopped = measure(home, manifest, 0, seconds=0.0, **training)
+    assert isinstance(stopped, StoppedFold)
+    assert "over after 0 of" in stopped.reason
+    assert not list((home.root / "store" / "entries").glob("features-tamura*/*"))
+    assert measure(home, manifest, 0, **training).features_computed > 0
+    again = measure(home, manifest, 1, seconds=0.0, **training)
+    assert isinstance(again, StoppedFold)
+    assert "before all was fitted" in again.reason
+
+
 def test_random_labels_score_chance(home, tmp_path):
     rng, source = np.random.default_rng(5), tmp_path / "shuffled"
     pictures = sorted(paint_folders(tmp_path / "colours", dict.fromkeys(LABELS, 20)).rglob("*.png"))
