@@ -1,5 +1,7 @@
 """The measuring of a comparison's candidates: the race says whose turn it is, a task measures one fold."""
 
+from contextlib import ExitStack
+
 from flows.compare_config import CompareConfig
 from flows.config import EvaluationConfig, TrainConfig
 from tasks.compare.race import Race, Turn
@@ -7,7 +9,7 @@ from tasks.compare.records import Standing
 from tasks.errors import KeeneyeError
 from tasks.manifest.records import Manifest
 from tasks.stores.home import Home
-from tasks.train.fold_task import forget_pixels, measure_fold
+from tasks.train.fold_task import measure_fold, shared_pixels
 from tasks.train.records import MeasuredFold, StoppedFold
 from tasks.train.requirements import require_classifiable
 
@@ -24,14 +26,16 @@ def measure_candidates(home: Home, manifest: Manifest, config: CompareConfig) ->
     require_classifiable(manifest)
     race = Race(config.candidates, config.folds, config.budget_seconds)
     requests: dict[str, TrainConfig] = {}
-    for turn in race.turns():
-        try:
-            request = requests.setdefault(turn.candidate, _request(config, turn.candidate))
-            race.measured(turn, _measure(home, manifest, config, request, turn, race.until))
-        except FAILURES as error:
-            race.failed(turn, error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split()))
-    for request in requests.values():
-        forget_pixels(home, manifest, request)
+    with ExitStack() as kept:
+        for turn in race.turns():
+            try:
+                if turn.candidate not in requests:
+                    requests[turn.candidate] = _request(config, turn.candidate)
+                    kept.enter_context(shared_pixels(home, manifest, requests[turn.candidate]))
+                request = requests[turn.candidate]
+                race.measured(turn, _measure(home, manifest, config, request, turn, race.until))
+            except FAILURES as error:
+                race.failed(turn, error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split()))
     return race.standings()
 
 

@@ -6,9 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tasks.dataset.versions import DatasetCatalogue
 from tasks.stores.content import ContentStore
@@ -47,11 +48,27 @@ class Home:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a lock among the processes of this home; the system lets go of it when a process dies."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("w") as stream:
+        with self._lock_file(name) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+    @contextmanager
+    def shared(self, folder: Path) -> Iterator[None]:
+        """Keep a folder of unfinished work while any process of this home needs it; the last to leave removes it.
+
+        What an exception or a kill ends leaves it there, to be gone on with or swept.
+        """
+        with self._lock_file(f"{folder.name}-in-use") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
+            with suppress(BlockingIOError):  # somebody else still needs it
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _lock_file(self, name: str) -> TextIO:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / name).open("w")
 
     @property
     def store(self) -> ContentStore:

@@ -1,6 +1,7 @@
 """One fold of one way to train, as Prefect runs it: what a comparison measures its candidates by."""
 
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from flows.config import TrainConfig
@@ -68,9 +69,9 @@ def pixels_path(home: Home, manifest: Manifest, config: TrainConfig) -> Path:
     return home.work_path / f"pixels-{digest_of([manifest.manifest_digest, manifest.roots['train'], steps])[:32]}"
 
 
-def forget_pixels(home: Home, manifest: Manifest, config: TrainConfig) -> None:
-    """Remove the framed images that networks shared."""
-    shutil.rmtree(pixels_path(home, manifest, config), ignore_errors=True)
+def shared_pixels(home: Home, manifest: Manifest, config: TrainConfig) -> AbstractContextManager[None]:
+    """Keep the framed images that networks share, those of other comparisons too; the last one removes them."""
+    return home.shared(pixels_path(home, manifest, config))
 
 
 def _measure_head(
@@ -115,6 +116,7 @@ def _measure_network(
     def make(folder: Path) -> MeasuredFold:
         # torch takes seconds to load; a fold that is known does without.
         from tasks.train.classifier.measure import measure_network
+        from tasks.train.classifier.teach import prepare
 
         for place in (work, pixels):
             place.mkdir(parents=True, exist_ok=True)
@@ -125,7 +127,10 @@ def _measure_network(
         lesson = classifier_lesson(manifest, config, weights)
         least = min(lesson.schedule.epochs, lesson.schedule.patience + 1)
         check = Deadline(until, least, max(folds - fold, 1)).check
-        return measure_network(folder, work, pixels, lesson, fold, trials, within(engine.progress, until), check)
+        # Another comparison may be framing the same images: it is waited for, and its file taken.
+        with home.lock(pixels.name):
+            samples = prepare(pixels, lesson, within(engine.progress, until))
+        return measure_network(folder, work, samples, lesson, fold, trials, check)
 
     # A second process with the same request would write the same checkpoints: it waits, and finds the fold.
     with home.lock(f"fold-{key.digest[:32]}"):

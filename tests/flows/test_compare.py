@@ -67,6 +67,10 @@ def test_a_killed_comparison_goes_on_and_repeats_no_fold(killed, result):
     assert all(len(one.macro_f1) == result.folds == FOLDS for one in measured)
 
 
+def test_nothing_unfinished_is_left(result, home):
+    assert list(home.work_path.iterdir()) == []
+
+
 def test_features_were_computed_once(result, home):
     assert sum(one.features_computed for one in result.ranking.standings) == result.images
     shards = list((home.root / "store" / "entries").glob("embedding-*/*/digests.txt"))

@@ -8,22 +8,21 @@ import torch
 from tasks.train.classifier.learn import write_bundle
 from tasks.train.classifier.samples import Samples
 from tasks.train.classifier.search import Found, search_options
-from tasks.train.classifier.teach import ClassifierLesson, answers_of, export_kept_stages, prepare, teach
+from tasks.train.classifier.teach import ClassifierLesson, answers_of, export_kept_stages, teach
 from tasks.train.classifier.thresholds import choose_thresholds
 from tasks.train.cross_validation import FoldAnswers
 from tasks.train.learning.loop import Row
 from tasks.train.outer_fold import Learned, OuterFold, judge, outer_fold
-from tasks.train.records import BUNDLE_FOLDER, MeasuredFold, Progress
+from tasks.train.records import BUNDLE_FOLDER, MeasuredFold
 
 
 def measure_network(
     folder: Path,
     work: Path,
-    pixels: Path,
+    samples: Samples,
     lesson: ClassifierLesson,
     number: int,
     trials: int,
-    progress: Progress,
     tell: Callable[[Row], None],
 ) -> MeasuredFold:
     """Teach without one fold and judge its images; of the first fold the bundle is made and measured too.
@@ -31,14 +30,12 @@ def measure_network(
     Args:
         folder: to fill.
         work: what a killed measurement goes on from.
-        pixels: folder of the framed images, shared by all folds of all networks that see them alike.
+        samples: all images of the lesson (`prepare`).
         lesson: what is learned; its train and validation images are divided into its folds.
         number: of the fold, from 0 on.
         trials: how many options to try, on images held out inside the fold; 1 takes those of the lesson.
-        progress: shows how far it is.
         tell: called with every epoch's row; what it raises ends the measurement for now.
     """
-    samples = prepare(pixels, lesson, progress)
     fold = outer_fold(lesson.root, lesson.images, samples.y, lesson.labels, number, lesson.folds, lesson.seed)
     # Of all other users of torch in this process, none shall notice.
     with torch.random.fork_rng(devices=[]):

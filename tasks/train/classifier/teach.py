@@ -84,6 +84,8 @@ class Taught:
 def prepare(work: Path, lesson: ClassifierLesson, progress: Progress) -> Samples:
     """Frame all images of a lesson into a file below `work`, those to learn from first; take it when it is there.
 
+    Two processes must not frame into one folder at once: the caller holds a lock.
+
     Raises:
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """

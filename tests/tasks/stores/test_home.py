@@ -83,3 +83,22 @@ def test_work_that_nobody_went_on_with_is_swept(tmp_path: Path) -> None:
     assert home.sweep_work() == ["old"]
     assert [folder.name for folder in home.work_path.iterdir()] == ["fresh"]
     assert Home(tmp_path / "none", "", "").sweep_work() == []
+
+
+def test_what_processes_share_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", "", "")
+    folder = home.work_path / "shared"
+    with home.shared(folder):
+        with home.shared(folder):
+            folder.mkdir(parents=True)
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_what_an_error_ends_can_be_gone_on_with(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", "", "")
+    folder = home.work_path / "shared"
+    with pytest.raises(ValueError, match="broken"), home.shared(folder):
+        folder.mkdir(parents=True)
+        raise ValueError("broken")
+    assert folder.is_dir()

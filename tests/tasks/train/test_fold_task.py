@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
-from tasks.train.fold_task import measure_fold
+from tasks.train.fold_task import measure_fold, pixels_path
 from tasks.train.outer_fold import outer_fold
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, MeasuredFold, StoppedFold
 from tests.conftest import INPUT_SIZE
@@ -51,9 +52,13 @@ def manifest(home, tmp_path_factory):
     return made
 
 
-def measure(home, manifest, fold, *, folds=FOLDS, trials=1, seconds=600.0, with_views=True, **training):
+def request(folds=FOLDS, **training):
     options = {"input_size": INPUT_SIZE, **(training or PLAIN)}
-    config = TrainConfig(training=TrainingConfig(**options), evaluation=EvaluationConfig(folds=folds))
+    return TrainConfig(training=TrainingConfig(**options), evaluation=EvaluationConfig(folds=folds))
+
+
+def measure(home, manifest, fold, *, folds=FOLDS, trials=1, seconds=600.0, with_views=True, **training):
+    config = request(folds, **training)
     until = time.time() + seconds
     return measure_fold.fn(
         home, manifest, config, "candidate", fold + 1, trials=trials, until=until, with_views=with_views
@@ -157,6 +162,22 @@ def test_a_network_is_judged_on_the_same_images(home, manifest, plain):
     assert network.fit_seconds > 0.0
     (left,) = home.work_path.iterdir()
     assert left.name.startswith("pixels-")
+
+
+def test_what_another_comparison_is_framing_is_waited_for(home, manifest):
+    pixels = pixels_path(home, manifest, request(algorithm="cnn"))
+    shutil.rmtree(pixels, ignore_errors=True)
+    pixels.mkdir(parents=True)
+    part = pixels / "part.npy"
+    with ThreadPoolExecutor(1) as pool:
+        with home.lock(pixels.name):
+            part.write_bytes(b"of another process")
+            network = pool.submit(measure, home, manifest, 2, algorithm="cnn", network=SMALL)
+            with pytest.raises(TimeoutError):
+                network.result(timeout=3.0)
+            assert part.read_bytes() == b"of another process"
+        assert isinstance(network.result(timeout=300.0), MeasuredFold)
+    assert [file.name for file in pixels.iterdir()] == ["pixels.npy"]
 
 
 def test_a_search_of_options_is_told(home, manifest):
