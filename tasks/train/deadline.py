@@ -20,18 +20,22 @@ class Deadline:
         at: the end (seconds since 1970).
         least_epochs: that learning takes in every fold at least.
         folds_left: folds to measure, this one included.
+        since: when this measurement began (seconds since 1970); epochs from before a kill ask for nothing.
     """
 
     at: float
     least_epochs: int
     folds_left: int
+    since: float = 0.0
 
     def check(self, row: Mapping[str, float]) -> None:
-        """Look at the time after an epoch, with its row of figures.
+        """Look at the time after an epoch, with its row of figures, its `time` (seconds since 1970) among them.
 
         Raises:
             OutOfTime: when not even the least number of epochs, each as long as this one, fits before the end.
         """
+        if row["time"] < self.since:
+            return
         left = self.at - time.time()
         here = max(self.least_epochs - int(row["epoch"]), 0)
         needed = row["seconds"] * (here + self.least_epochs * (self.folds_left - 1))

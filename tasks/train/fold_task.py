@@ -10,7 +10,7 @@ from tasks import engine
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
-from tasks.train.deadline import Deadline, OutOfTime, within
+from tasks.train.deadline import OutOfTime, within
 from tasks.train.earlier import EarlierVersion
 from tasks.train.head_task import (
     feature_sources,
@@ -125,12 +125,10 @@ def _measure_network(
         home.sweep_work()
         weights = found.fetch(home, work / "earlier", config.task) if isinstance(found, EarlierVersion) else found
         lesson = classifier_lesson(manifest, config, weights)
-        least = min(lesson.schedule.epochs, lesson.schedule.patience + 1)
-        check = Deadline(until, least, max(folds - fold, 1)).check
         # Another comparison may be framing the same images: it is waited for, and its file taken.
         with home.lock(pixels.name):
             samples = prepare(pixels, lesson, within(engine.progress, until))
-        return measure_network(folder, work, samples, lesson, fold, trials, check)
+        return measure_network(folder, work, samples, lesson, fold, trials, until)
 
     # A second process with the same request would write the same checkpoints: it waits, and finds the fold.
     with home.lock(f"fold-{key.digest[:32]}"):

@@ -7,6 +7,10 @@ from tasks.train import deadline
 from tasks.train.deadline import Deadline, OutOfTime, within
 
 
+def row_of(epoch, at=None):
+    return {"epoch": epoch, "seconds": 5.0, "time": time.time() if at is None else at}
+
+
 @pytest.mark.parametrize(
     ("epoch", "left", "fits"),
     [
@@ -18,17 +22,16 @@ from tasks.train.deadline import Deadline, OutOfTime, within
 )
 def test_an_epoch_shows_whether_the_folds_fit(epoch, left, fits):
     deadline = Deadline(time.time() + left, least_epochs=5, folds_left=2)
-    row = {"epoch": epoch, "seconds": 5.0}
     if fits:
-        deadline.check(row)
+        deadline.check(row_of(epoch))
         return
     with pytest.raises(OutOfTime, match=r"an epoch takes 5\.0 s"):
-        deadline.check(row)
+        deadline.check(row_of(epoch))
 
 
 def test_past_the_end_nothing_goes_on():
     with pytest.raises(OutOfTime, match=r"0 s are left"):
-        Deadline(time.time() - 1.0, least_epochs=5, folds_left=1).check({"epoch": 9, "seconds": 5.0})
+        Deadline(time.time() - 1.0, least_epochs=5, folds_left=1).check(row_of(9))
 
 
 def test_a_long_step_ends_when_its_time_is_over(monkeypatch):
@@ -43,3 +46,13 @@ def test_a_long_step_ends_when_its_time_is_over(monkeypatch):
         # What is finished is finished, however late.
         report(200, 200)
     assert told == [(64, 200), (128, 200), (200, 200)]
+
+
+def test_epochs_from_before_a_kill_stop_nothing():
+    began = time.time()
+    ending = Deadline(began + 20.0, least_epochs=10, folds_left=1, since=began)
+    for epoch in range(1, 9):
+        ending.check(row_of(epoch, began - 1.0))
+    ending.check(row_of(9, began + 5.0))
+    with pytest.raises(OutOfTime):
+        ending.check(row_of(1, began + 5.0))

@@ -18,11 +18,13 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
+from tasks.train.classifier.measure import deadline_of
 from tasks.train.fold_task import measure_fold, pixels_path
 from tasks.train.outer_fold import outer_fold
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, MeasuredFold, StoppedFold
 from tests.conftest import INPUT_SIZE
 from tests.tasks.conftest import LABELS, paint_folders
+from tests.tasks.train.schedules import schedule
 
 FOLDS = 3
 RUN_FIELDS = {"reused", "seconds"}
@@ -214,6 +216,16 @@ def test_no_group_is_parted(manifest):
         fold = outer_fold(Path(), pairs, targets_of(pairs), LABELS, number, FOLDS, 0)
         assert not {pairs[place].group for place in fold.train} & {pairs[place].group for place in fold.held_out}
         assert set(fold.targets[fold.held_out]) == set(range(len(LABELS)))
+
+
+def test_the_time_is_that_of_the_folds_there_are(manifest):
+    entries = entries_of(manifest)
+    asked = schedule(epochs=9, patience=5)
+    rare = [entry for entry in entries if entry.truth.stratum == "red"][:3]
+    few = [*(entry for entry in entries if entry.truth.stratum != "red"), *rare]
+    for number in range(3):
+        deadline = deadline_of(outer_fold(Path(), few, targets_of(few), LABELS, number, 20, 0), asked, 60.0)
+        assert (deadline.least_epochs, deadline.folds_left) == (6, 3 - number)
 
 
 def test_a_label_that_a_fold_leaves_too_little_of_is_refused(manifest):
