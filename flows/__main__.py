@@ -6,13 +6,14 @@ Prefect, MLflow or torch, so that `--help` and a slip of the pen cost no time.
 
 import argparse
 import difflib
+import errno
 import json
 import operator
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticB
 from flows.commands import COMMANDS, Command, imported
 from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
 from tasks.ingest.sources import require_source
+from tasks.stores.disk import chain, full_disk, is_nearly_full
 from tasks.stores.home import Home
 
 EXIT_DONE, EXIT_NO, EXIT_INTERRUPTED = 0, 1, 130
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         command, config = parse(arguments)
         result = _run(command, config)
     except KeeneyeError as error:
-        sys.exit(_refuse(error))
+        sys.exit(_refuse(full_disk(error, Home.from_environment().root) or error))
     except KeyboardInterrupt:
         sys.stderr.write("keeneye: stopped; the same command goes on where it was\n")
         sys.exit(EXIT_INTERRUPTED)
@@ -187,24 +189,22 @@ def _refuse(error: KeeneyeError) -> int:
 
 def _unexpected(error: Exception) -> KeeneyeError:
     """Turn what nobody foresaw into one sentence, its traceback kept in a file."""
+    root = Home.from_environment().root
+    full = full_disk(error, root) or (full_disk(OSError(errno.ENOSPC, ""), root) if is_nearly_full(root) else None)
+    if full:
+        return full
     sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_SENTENCE_CHARACTERS]
     if isinstance(error, OSError):
         return EnvironmentFailed(f"{sentence}; see to it and try again")
-    log = Home.from_environment().root / "logs" / f"failure-{os.getpid()}.log"
+    log = root / "logs" / f"failure-{os.getpid()}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
         return EnvironmentFailed(sentence)
-    if any(type(cause).__module__.partition(".")[0] in SERVER_LIBRARIES for cause in _chain(error)):
+    if any(type(cause).__module__.partition(".")[0] in SERVER_LIBRARIES for cause in chain(error)):
         return EnvironmentFailed(f"a server does not answer as it should ({sentence}); details are in {log}")
     return KeeneyeError(f"this should not happen: {sentence}; details are in {log}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

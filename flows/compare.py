@@ -7,13 +7,13 @@ from flows.compare_config import CANDIDATES, Budget, CandidateName, CompareConfi
 from flows.compare_result import CompareResult, collect, finished
 from flows.config import DataConfig, GateConfig, MaskConfig, RegistryConfig, TrainingConfig
 from flows.measuring import measure_candidates
+from flows.orphaned_runs import begin
 from flows.train import train
 from tasks.compare.ranking import rank
 from tasks.compare.task import publish_comparison, request_of
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.report.leaderboard_task import write_leaderboard
-from tasks.stores.home import Home
 
 
 @flow(name="compare", persist_result=False)
@@ -52,8 +52,7 @@ def compare(
         registry=registry,
         ship=ship,
     )
-    home = Home.from_environment()
-    home.store.sweep()
+    home = begin()
 
     images = ingest_images(home, data)
     manifest = build_manifest(home, images, data, MaskConfig(), "classification")

@@ -6,8 +6,8 @@ from prefect.runtime import flow_run
 from flows.config import GateConfig, ModelAddress
 from flows.export_config import ExportConfig, ExportFormat, MetricLoss
 from flows.export_result import ExportResult, collect, finished, judged
+from flows.orphaned_runs import begin
 from tasks.bundle_export.task import compare_export, find_version, make_export, publish_export, require_exportable
-from tasks.stores.home import Home
 
 
 @flow(name="export", persist_result=False)
@@ -29,8 +29,7 @@ def export(
     """
     config = ExportConfig(model=model, format=format, output=output, max_metric_loss=max_metric_loss, gate=gate)
     require_exportable(config.format, config.output)
-    home = Home.from_environment()
-    home.store.sweep()
+    home = begin()
 
     source = find_version(home, config.model)
     made = make_export(home, source, config.format)

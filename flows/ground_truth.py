@@ -5,11 +5,11 @@ from prefect.runtime import flow_run
 
 from flows.config import DataConfig, GroundTruthConfig, GroundTruthTask, ManifestFormat, MaskConfig
 from flows.ground_truth_result import GroundTruthResult, collect, finished
+from flows.orphaned_runs import begin
 from tasks.export.task import export_ground_truth, require_exportable
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.report.task import write_data_report
-from tasks.stores.home import Home
 
 
 @flow(name="ground-truth", persist_result=False)
@@ -35,8 +35,7 @@ def ground_truth(
         task=task, data=data, masks=masks, output=output, format=format, reference_prefix=reference_prefix
     )
     require_exportable(config)
-    home = Home.from_environment()
-    home.store.sweep()
+    home = begin()
 
     images = ingest_images(home, data)
     manifest = build_manifest(home, images, data, masks, task)

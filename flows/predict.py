@@ -4,11 +4,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.config import ModelAddress
+from flows.orphaned_runs import begin
 from flows.predict_config import ImagesConfig, OverlayCount, Overlays, Percent, PredictConfig, ShardSize
 from flows.predict_result import PredictResult, collect, finished
 from tasks.ingest.task import list_images
 from tasks.predict.task import fetch_model, predict_images, require_predictable, write_predictions
-from tasks.stores.home import Home
 
 
 @flow(name="predict", persist_result=False)
@@ -51,8 +51,7 @@ def predict(
         images=images,
     )
     require_predictable(config)
-    home = Home.from_environment()
-    home.store.sweep()
+    home = begin()
 
     fetched = fetch_model(home, config.model)
     listed = list_images(home, config.source, images.image_root, images.rewrite)

@@ -5,12 +5,12 @@ from prefect import flow
 from flows.approval import require_approver
 from flows.environment_config import environment_config
 from flows.moving import compare_and_move
+from flows.orphaned_runs import begin
 from flows.promote_config import ModelName, PromoteConfig
 from flows.promote_result import MoveResult, finished
 from tasks.bundle_export.task import find_version
 from tasks.inference_test.task import check_version
 from tasks.promote.task import plan_promotion_of
-from tasks.stores.home import Home
 from tasks.tracking.environment_names import EnvironmentName
 
 
@@ -34,7 +34,7 @@ def promote(
     config = PromoteConfig(model=model, to=to, version=version, approved_by=approved_by, reason=reason)
     environment = environment_config(config.to)
     require_approver(environment.policy, config.approved_by, config.reason, config.to)
-    home = Home.from_environment()
+    home = begin()
 
     planned = plan_promotion_of(home, config.model, environment, config.version)
     challenger = find_version(home, planned.to_uri)

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 
 from flows.approval import require_name
 from flows.environment_config import environment_config
+from flows.orphaned_runs import begin
 from flows.promote_config import ModelName, RollbackConfig, StepCount
 from flows.promote_result import MoveResult, collect, finished
 from tasks.bundle_export.task import find_version_again
@@ -16,7 +17,6 @@ from tasks.inference_test.task import check_version_again
 from tasks.promote.moves import Approval
 from tasks.promote.records import MoveEvidence
 from tasks.promote.task import move_version, plan_rollback_of
-from tasks.stores.home import Home
 from tasks.tracking.environment_names import EnvironmentName
 from tasks.tracking.registry import POLICY
 
@@ -41,7 +41,7 @@ def rollback(
     config = RollbackConfig(model=model, environment=environment, steps=steps, approved_by=approved_by, reason=reason)
     place = environment_config(config.environment)
     require_name(place.policy, config.approved_by, config.reason, config.environment)
-    home = Home.from_environment()
+    home = begin()
 
     planned = plan_rollback_of(home, config.model, place, config.steps)
     target = find_version_again(home, planned.to_uri)

@@ -83,7 +83,12 @@ def status(config: StatusConfig) -> StatusResult:
     """
     home = Home.from_environment()
     registry = Registry(home)
-    told = tell(registry, Ledger(home.database_uri), registry.metrics, lambda name: config.model in ("", name))
+    told = tell(
+        registry,
+        Ledger(home.database_uri, patience_seconds=0),
+        registry.metrics,
+        lambda name: config.model in ("", name),
+    )
     if config.model and not told.models:
         raise RequestError(f"the registry has no model {config.model}; `keeneye status` lists all")
     return told

@@ -14,6 +14,7 @@ from flows.config import (
     TrainingConfig,
 )
 from flows.environment_config import environment_config
+from flows.orphaned_runs import begin
 from flows.result import TrainResult, collect, finished
 from flows.staging import stage_version
 from tasks.evaluate.task import evaluate_model
@@ -22,7 +23,6 @@ from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.register.task import register_version
 from tasks.report.task import write_data_report, write_report
-from tasks.stores.home import Home
 from tasks.train.task import train_model
 
 
@@ -51,8 +51,7 @@ def train(
         task=task, data=data, masks=masks, training=training, evaluation=evaluation, gate=gate, registry=registry
     )
     staging = environment_config("staging") if registry.stage else None
-    home = Home.from_environment()
-    home.store.sweep()
+    home = begin()
 
     images = ingest_images(home, data)
     manifest = build_manifest(home, images, data, masks, task)

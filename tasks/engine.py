@@ -28,6 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasks.errors import KeeneyeError
 from tasks.stores.content import StageRecord
+from tasks.stores.disk import full_disk
+from tasks.stores.home import Home
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=StageRecord)
@@ -67,7 +69,13 @@ def stage(name: str, run_name: str | None = None, *, limit: str = "") -> Callabl
         @functools.wraps(shell)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
             start = time.perf_counter()
-            record = shell(*args, **kwargs)
+            try:
+                record = shell(*args, **kwargs)
+            except Exception as error:
+                full = full_disk(error, Home.from_environment().root)
+                if full is None:
+                    raise
+                raise full from error
             return record.model_copy(update={"seconds": round(time.perf_counter() - start, 3)})
 
         tags = {limit} - {""}

@@ -71,7 +71,7 @@ def serve(config: ServeConfig) -> ServeResult:
         address = _address(listener)
         home = Home.from_environment()
         states, registry = _shown(config, home)
-        parts = make_parts(config, keys, registry, states, Ledger(home.database_uri))
+        parts = make_parts(config, keys, registry, states, Ledger(home.database_uri, patience_seconds=0))
         app = make_app(parts, hosts=() if keys is not None else (*LOOPBACK_HOSTS, config.host))
         server = uvicorn.Server(_uvicorn_config(app))
         found = _found(registry.models(), config.environment)

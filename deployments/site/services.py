@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
-from deployments.site import databases, object_store
+from deployments.site import databases, mlflow_users, object_store
 from deployments.site.programs import object_store_program, postgresql_program, postgresql_user, require_mlflow_login
 from deployments.site.secrets import (
     ENDPOINT_KEY_ID,
@@ -26,6 +26,7 @@ from deployments.site.secrets import (
 )
 from flows.host_config import is_loopback
 from flows.provision_config import WORK_POOL
+from flows.run_processes import end_run_processes
 from flows.up_config import ServiceName, UpConfig
 from tasks.stores.home import DATABASE_VARIABLE, HOME_VARIABLE, TRACKING_VARIABLE
 from tasks.stores.s3 import REGION
@@ -33,6 +34,9 @@ from tasks.stores.s3 import REGION
 ROOT = Path(__file__).resolve().parents[2]
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_FILE", "TMPDIR", "TZ", "VIRTUAL_ENV")
 """What services take from the environment of `keeneye up`; anything else might change them unseen."""
+
+_PATIENCE = {"PREFECT_CLIENT_RETRY_EXTRA_CODES": "500"}
+"""Of Prefect's clients: while PostgreSQL is started again, its server answers 500 to some requests, 503 to others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Service:
         depends_on: what must answer before it starts, where that is started here too.
         prepare: makes what it needs on disk, before its start.
         complete: makes what others need of it, as soon as it answers.
+        end: ends what of it lives on without it, when the site ends.
         user: id of the system user that it runs as; None means this process's own.
         stop_signal: what asks it to end.
     """
@@ -60,6 +65,7 @@ class Service:
     depends_on: tuple[ServiceName, ...] = ()
     prepare: Callable[[], None] = lambda: None
     complete: Callable[[], None] = lambda: None
+    end: Callable[[], object] = lambda: None
     user: int | None = None
     stop_signal: Signals = SIGTERM
 
@@ -90,23 +96,28 @@ def client_environment(config: UpConfig, secrets: Mapping[str, str]) -> dict[str
     """Return the variables by which flows and commands use the site, as its administrator."""
     return {
         **_data_environment(config, secrets),
-        **_of(secrets, STORE_KEY_ID, STORE_SECRET, PREFECT_LOGIN),
+        **_of(secrets, MLFLOW_USER, MLFLOW_PASSWORD, STORE_KEY_ID, STORE_SECRET, PREFECT_LOGIN),
+        **_PATIENCE,
         "PREFECT_API_URL": _prefect_api(config),
     }
 
 
 def _data_environment(config: UpConfig, secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which models, states and images are found, without a key of the store."""
+    """Return the variables by which models, states and images are found, without a key of store or MLflow."""
     return {
-        **_of(secrets, POSTGRESQL_PASSWORD, MLFLOW_USER, MLFLOW_PASSWORD),
+        **_of(secrets, POSTGRESQL_PASSWORD),
         **_store_environment(config),
-        TRACKING_VARIABLE: f"http://{config.host('mlflow')}:{config.ports.mlflow}",
+        TRACKING_VARIABLE: _tracking(config),
         DATABASE_VARIABLE: databases.address(config, databases.KEENEYE, "postgresql+psycopg"),
     }
 
 
 def _store_environment(config: UpConfig) -> dict[str, str]:
     return {"AWS_ENDPOINT_URL_S3": object_store.address(config), "AWS_DEFAULT_REGION": REGION}
+
+
+def _tracking(config: UpConfig) -> str:
+    return f"http://{config.host('mlflow')}:{config.ports.mlflow}"
 
 
 def _prefect_api(config: UpConfig) -> str:
@@ -155,6 +166,8 @@ def _prefect(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Serv
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": databases.address(config, databases.PREFECT, "postgresql+asyncpg"),
         "PREFECT_SERVER_API_AUTH_STRING": secrets[PREFECT_LOGIN],
+        # In memory, places in limits would be taken for ever that a server which is killed has lent.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         **_of(secrets, PREFECT_LOGIN, POSTGRESQL_PASSWORD),
     }
     return Service(
@@ -194,27 +207,30 @@ def _mlflow(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Servi
         health=f"http://{host}:{port}/health",
         depends_on=("postgresql", "object-store"),
         prepare=lambda: databases.write_mlflow_login(login_file, config),
+        complete=lambda: mlflow_users.make_users(_tracking(config), secrets),
     )
 
 
 def _worker(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Service:
-    port = config.ports.worker
+    port, home = config.ports.worker, folder / "home"
     environment = {
         "PREFECT_HOME": str(folder / "worker"),
         "PREFECT_WORKER_WEBSERVER_HOST": config.listen,
         "PREFECT_WORKER_WEBSERVER_PORT": str(port),
-        HOME_VARIABLE: str(folder / "home"),
+        HOME_VARIABLE: str(home),
         **client_environment(config, secrets),
         **object_store.role_keys(secrets, "ingest"),
+        **mlflow_users.login(secrets, "train"),
     }
     options = ("--pool", WORK_POOL, "--type", "process", "--limit", str(config.runs), "--with-healthcheck")
     return Service(
         name="worker",
-        command=_python("prefect", "worker", "start", *options),
+        command=_python("deployments.site.worker", *options),
         environment=_inherited() | environment,
         port=port,
         health=f"http://{config.reachable}:{port}/health",
         depends_on=("prefect", "mlflow"),
+        end=lambda: end_run_processes(home),
     )
 
 
@@ -224,6 +240,7 @@ def _endpoint(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Ser
         HOME_VARIABLE: str(folder / "home"),
         **_data_environment(config, secrets),
         **object_store.role_keys(secrets, "serve"),
+        **mlflow_users.login(secrets, "serve"),
         **_of(secrets, ENDPOINT_KEY_ID, ENDPOINT_SECRET),
     }
     return Service(

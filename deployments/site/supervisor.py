@@ -22,6 +22,8 @@ STOP_SECONDS = 30.0
 MAX_RESTARTS = 5
 RESTARTS_WITHIN_SECONDS = 600.0
 """A service that ends more often than this has a fault that no restart mends."""
+RESTART_PAUSE_SECONDS = 2.0
+"""After a start that failed of a service that ran before."""
 _TAIL_BYTES = 4000
 
 
@@ -96,16 +98,24 @@ class Supervisor:
         _tell(f"{service.name} answers on port {service.port}")
 
     def _keep(self, service: Service, stop: Event) -> None:
-        code = self._running[service.name].poll()
-        if code is None:
+        process = self._running.get(service.name)
+        code = process.poll() if process else None
+        if process and code is None:
             return
         now, ended = time.monotonic(), self._ended[service.name]
         ended[:] = [when for when in (*ended, now) if now - when < RESTARTS_WITHIN_SECONDS]
         if len(ended) > MAX_RESTARTS:
             raise EnvironmentFailed(f"{service.name} ends time and again: {self._last_line(service)}")
-        _tell(f"{service.name} ended by itself ({code}); it is started again")
-        self._sweep(service)
-        self._start(service, stop)
+        if process:
+            _tell(f"{service.name} ended by itself ({code}); it is started again")
+            self._sweep(service)
+        try:
+            self._start(service, stop)
+        except EnvironmentFailed as error:  # what it needs may be about to come back, or to let go of its data
+            _tell(f"{error.message}; it is tried again")
+            if service.name in self._running:
+                self._sweep(service)
+            stop.wait(RESTART_PAUSE_SECONDS)
 
     def _end(self, service: Service) -> None:
         process = self._running.get(service.name)
@@ -118,6 +128,7 @@ class Supervisor:
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
         self._sweep(service)
+        service.end()
         _tell(f"{service.name} ended")
 
     def _sweep(self, service: Service) -> None:

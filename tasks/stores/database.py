@@ -1,6 +1,7 @@
 """A table in SQLite or PostgreSQL that outlives the process and is shared by several: connecting, waiting, errors."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from tasks.errors import EnvironmentFailed, RequestError
 
 MAX_NAME_CHARACTERS = 255
+RESTART_SECONDS = 60.0
+"""For a PostgreSQL that is started again, where nobody waits for an answer at once."""
+_PAUSE_SECONDS = 0.5
 WAIT_SECONDS = 10
 """For a connection, for a statement, or for another process that writes to the same SQLite file."""
 _PATIENCE = {
@@ -40,23 +44,26 @@ class Database:
     ...     connection.execute(insert_into(connection, table).values(model="bolts"))
     """
 
-    def __init__(self, url: str, table: Table, *, keeps: str) -> None:
+    def __init__(self, url: str, table: Table, *, keeps: str, patience_seconds: float = 0.0) -> None:
         """Connect, and make the table if need be.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`.
             table: is made when it is not there.
             keeps: what the table holds, for error messages: "states".
+            patience_seconds: for how long a connection is tried again that PostgreSQL does not take. A statement is
+                never: whether it was carried out may be unknown.
 
         Raises:
             RequestError: when the address is of another kind.
             EnvironmentFailed: when the database does not answer.
         """
         address = _supported(url, keeps)
-        self._keeps = keeps
+        self._keeps, self._patience_seconds = keeps, 0.0 if address.drivername == "sqlite" else patience_seconds
         self._shown = re.sub(r"[?].*", "", address.render_as_string(hide_password=True))
         with self._answered():
             self.engine = _connected(address)
+            self._connection().close()
             _make_table(self.engine, table)
 
     @contextmanager
@@ -66,7 +73,7 @@ class Database:
         Raises:
             EnvironmentFailed: when the database does not answer, also to what is asked of the connection.
         """
-        with self._answered(), self.engine.connect() as connection:
+        with self._answered(), self._connection() as connection:
             yield connection
 
     @contextmanager
@@ -76,12 +83,22 @@ class Database:
         Raises:
             EnvironmentFailed: when the database does not answer, also to what is asked of the connection.
         """
-        with self._answered(), self.engine.begin() as connection:
+        with self._answered(), self._connection() as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+    def _connection(self) -> Connection:
+        until = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                return self.engine.connect()
+            except OperationalError as error:
+                if time.monotonic() > until or _is_refusal(error):
+                    raise
+            time.sleep(_PAUSE_SECONDS)
 
     @contextmanager
     def _answered(self) -> Iterator[None]:
@@ -104,6 +121,11 @@ def is_storable(name: str) -> bool:
     """Tell whether both databases can keep a name: 1 to `MAX_NAME_CHARACTERS` printable characters."""
     # PostgreSQL refuses NUL, no driver encodes half a surrogate pair, and neither is printable.
     return 0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()
+
+
+def _is_refusal(error: OperationalError) -> bool:
+    # Only a server that is there knows who may come in, and which databases it has.
+    return bool(re.search(r"authentication failed|does not exist|no pg_hba", str(error.orig)))
 
 
 def _supported(url: str, keeps: str) -> URL:

@@ -4,9 +4,11 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, MutableMapping
+import time
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -26,6 +28,11 @@ from tasks.errors import EnvironmentFailed, RegistryError
 from tasks.stores.home import REGISTRY_VARIABLE, TRACKING_VARIABLE, Home
 from tasks.stores.s3_requests import is_of_object_store
 
+ATTEMPTS_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+"""How often MLflow's client repeats a request that nobody answers: 7 times in about four minutes, if not set."""
+PAUSES_SECONDS = (1.0, 4.0, 15.0, 40.0)
+"""Between attempts to make something; together they outlast a minute."""
+T = TypeVar("T")
 _UNREACHABLE = {ErrorCode.Name(INTERNAL_ERROR), ErrorCode.Name(TEMPORARILY_UNAVAILABLE)}
 
 
@@ -80,15 +87,57 @@ def answered(home: Home) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        # INTERNAL_ERROR is also what MLflow says of any refusal without a code of its own.
-        failed_outside = isinstance(error, RestException) or isinstance(error.__context__, OSError | SQLAlchemyError)
-        if error.error_code in _UNREACHABLE and failed_outside:
+        if _has_no_answer(error, OSError, SQLAlchemyError):
             raise _not_answering(home, error.message) from None
         raise RegistryError(f"MLflow refuses: {_without_passwords(error.message)}") from None
     except Exception as error:
         if not isinstance(error, OSError | ImportError | SQLAlchemyError) and not is_of_object_store(error):
             raise
         raise _not_answering(home, f"{type(error).__name__}: {error}") from None
+
+
+def _has_no_answer(error: MlflowException, *causes: type[Exception]) -> bool:
+    # INTERNAL_ERROR is also what MLflow says of any refusal without a code of its own.
+    failed_outside = isinstance(error, RestException) or isinstance(error.__context__, causes)
+    return failed_outside and error.error_code in _UNREACHABLE
+
+
+def asked_once(make: Callable[[], T], find: Callable[[], T | None]) -> T:
+    """Have MLflow make something that must not be there twice, although its answer may get lost.
+
+    MLflow's client repeats whatever gets no answer. This is asked once, and looked for before it is asked again, unless
+    the environment wants nothing to be repeated.
+
+    Args:
+        make: the request.
+        find: what an earlier request has made, or None.
+    """
+    for pause in PAUSES_SECONDS if os.environ.get(ATTEMPTS_VARIABLE) != "0" else ():
+        try:
+            with _without_retries(os.environ):
+                return make()
+        except MlflowException as error:
+            if not _has_no_answer(error, OSError):
+                raise
+        time.sleep(pause)
+        made = find()
+        if made is not None:
+            return made
+    with _without_retries(os.environ):
+        return make()
+
+
+@contextmanager
+def _without_retries(environment: MutableMapping[str, str]) -> Iterator[None]:
+    # MLflow reads it at each request; nothing else of this process makes one meanwhile that would need patience.
+    before = environment.get(ATTEMPTS_VARIABLE)
+    environment[ATTEMPTS_VARIABLE] = "0"
+    try:
+        yield
+    finally:
+        environment.pop(ATTEMPTS_VARIABLE)
+        if before is not None:
+            environment[ATTEMPTS_VARIABLE] = before
 
 
 def _not_answering(home: Home, why: str) -> EnvironmentFailed:

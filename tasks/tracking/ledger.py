@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Select, String, Table, Text, select
 
 from tasks.errors import KeeneyeError, RegistryError, RequestError
-from tasks.stores.database import MAX_NAME_CHARACTERS, Database, insert_into, is_storable
+from tasks.stores.database import MAX_NAME_CHARACTERS, RESTART_SECONDS, Database, insert_into, is_storable
 from tasks.tracking.environment_names import EnvironmentName
 
 MAX_WHY_CHARACTERS = 2000
@@ -125,17 +125,18 @@ class Ledger:
     '3'
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_seconds: float = RESTART_SECONDS) -> None:
         """Connect, and make the table if need be.
 
         Args:
             url: `sqlite:///FILE` or `postgresql://USER@HOST/DATABASE`.
+            patience_seconds: for a PostgreSQL that takes no connection; 0 where somebody waits for an answer.
 
         Raises:
             RequestError: when the address is of another kind.
             EnvironmentFailed: when the database does not answer.
         """
-        self._database = Database(url, _TABLE, keeps="the ledger")
+        self._database = Database(url, _TABLE, keeps="the ledger", patience_seconds=patience_seconds)
 
     def entries(self, model: str) -> list[LedgerEntry]:
         """Return a model's entries, ascending; none of a model that was never moved.

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from tasks.bundle.format import bundle_digest, read_model_card
 from tasks.errors import BundleError, RegistryError
 from tasks.stores.home import Home
-from tasks.tracking.client import answered, connect
+from tasks.tracking.client import answered, asked_once, connect
 from tasks.tracking.packaging import BUNDLE_ARTIFACT, log_model
 from tasks.tracking.runs import RUN_KEY_TAG, Run
 
@@ -173,10 +173,16 @@ class Registry:
     def version_of_key(self, name: str, run_key: str) -> VersionInfo | None:
         """Return the version that a run key has registered, or None."""
         with answered(self._home):
-            found = self._client.search_model_versions(
-                f"name = '{name}' and tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1
-            )
-            return self._info(self._client.get_model_version(name, found[0].version)) if found else None
+            number = self._number_of_key(name, run_key)
+            return self._info(self._client.get_model_version(name, number)) if number else None
+
+    def _has_model(self, name: str) -> bool:
+        return bool(self._client.search_registered_models(f"name = '{name}'", max_results=1))
+
+    def _number_of_key(self, name: str, run_key: str) -> str | None:
+        query = f"name = '{name}' and tags.`{RUN_KEY_TAG}` = '{run_key}'"
+        found = self._client.search_model_versions(query, max_results=1)
+        return str(found[0].version) if found else None
 
     def register(
         self, run: Run, name: str, run_key: str, bundle: Path, example: bytes, tags: Mapping[str, str]
@@ -199,13 +205,20 @@ class Registry:
                 logged = log_model(self._client, run.run_id, run.experiment_id, bundle, example)
             own_tags = {RUN_KEY_TAG: run_key, BUNDLE_DIGEST_TAG: bundle_digest(bundle)}
             with answered(self._home):
-                if not self._client.search_registered_models(f"name = '{name}'", max_results=1):
-                    self._client.create_registered_model(name)
+                if not self._has_model(name):
+                    asked_once(
+                        lambda: self._client.create_registered_model(name), lambda: self._has_model(name) or None
+                    )
                 # The tags come with the creation: a kill right after it leaves a version that is found again.
-                created = self._client.create_model_version(
-                    name, logged.model_uri, run.run_id, tags={**own_tags, **tags}, model_id=logged.model_id
+                created = asked_once(
+                    lambda: str(
+                        self._client.create_model_version(
+                            name, logged.model_uri, run.run_id, tags={**own_tags, **tags}, model_id=logged.model_id
+                        ).version
+                    ),
+                    lambda: self._number_of_key(name, run_key),
                 )
-            return self.version(name, str(created.version))
+            return self.version(name, created)
 
     def set_status(self, info: VersionInfo, status: str, reasons: tuple[str, ...]) -> VersionInfo:
         """Tag a version with its status and the reasons for it."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import mlflow
 import pandas as pd
@@ -18,13 +19,16 @@ from tasks.dataset.entries import SPLITS
 from tasks.dataset.versions import manifests_digest
 from tasks.errors import KeeneyeError
 from tasks.stores.home import Home
-from tasks.tracking.client import answered, connect
+from tasks.tracking.client import answered, asked_once, connect
+from tasks.tracking.orphans import PROCESS_TAG, end_orphans, process_tag
 
 RUN_KEY_TAG = "keeneye.run_key"
 TRAIN_KEY_TAG = "keeneye.train_key"
 LOGGED_TAG = "keeneye.logged"
 MANIFESTS_FOLDER = "manifests"
 """Among a run's artifacts."""
+MADE_TAG = "keeneye.made"
+"""A number of its own that a run is made with."""
 TRAINING_CURVES = "training"
 """Group of the metrics that training makes epoch by epoch."""
 PREFECT_FLOW_RUN_TAG = "prefect.flow_run_id"
@@ -163,19 +167,30 @@ def run_of_training(home: Home, experiment: str, train_key: str, name: str) -> I
 def _opened(home: Home, experiment: str, name: str, tags: Mapping[str, str], train_key: str) -> Run:
     """Find the run that carries the tags, else one of the training that none has taken over, else make one."""
     client = connect(home)
-    all_tags = {**tags, **({TRAIN_KEY_TAG: train_key} if train_key else {})}
+    opened = {PROCESS_TAG: process_tag()}
     with home.lock("runs"), answered(home):
         experiment_id = find_or_make_experiment(home, client, experiment)
+        end_orphans(client, [experiment_id])
         run_id = _tagged(client, experiment_id, tags)
         if run_id:
-            client.update_run(run_id, status="RUNNING")
+            _reopen(client, run_id, opened)
         elif train_key and (run_id := _untaken(client, experiment_id, train_key)):
-            for tag, value in tags.items():
-                client.set_tag(run_id, tag, value)
-            client.update_run(run_id, status="RUNNING", name=name)
+            _reopen(client, run_id, {**tags, **opened}, name)
         else:
-            run_id = str(client.create_run(experiment_id, tags=all_tags, run_name=name).info.run_id)
+            # What was made without an answer is found by a tag of its own: all others may be those of another run.
+            made = {MADE_TAG: uuid4().hex}
+            all_tags = {**tags, **made, **opened, **({TRAIN_KEY_TAG: train_key} if train_key else {})}
+            run_id = asked_once(
+                lambda: str(client.create_run(experiment_id, tags=all_tags, run_name=name).info.run_id),
+                lambda: _tagged(client, experiment_id, made) or None,
+            )
     return Run(home, client, run_id, experiment_id)
+
+
+def _reopen(client: MlflowClient, run_id: str, tags: Mapping[str, str], name: str | None = None) -> None:
+    for tag, value in tags.items():
+        client.set_tag(run_id, tag, value)
+    client.update_run(run_id, status="RUNNING", name=name)
 
 
 def _tagged(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> str:
@@ -237,10 +252,17 @@ def log_data_report(home: Home, run_id: str, folder: Path) -> None:
 
 def find_or_make_experiment(home: Home, client: MlflowClient, name: str) -> str:
     """Return the id of the experiment of a name, made at its first use."""
-    known = client.get_experiment_by_name(name)
+    known = _experiment_id(client, name)
     if known:
-        return str(known.experiment_id)
+        return known
     # A server decides itself where artifacts go; the embedded store would put them below the working directory.
     embedded = home.tracking_uri.startswith(EMBEDDED_SCHEME)
     location = home.artifacts_uri if embedded else None
-    return str(client.create_experiment(name, artifact_location=location))
+    return asked_once(
+        lambda: str(client.create_experiment(name, artifact_location=location)), lambda: _experiment_id(client, name)
+    )
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str | None:
+    known = client.get_experiment_by_name(name)
+    return str(known.experiment_id) if known else None

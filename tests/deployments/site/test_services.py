@@ -51,14 +51,18 @@ def test_a_service_is_given_only_the_secrets_that_it_needs(services, secrets):
         service.name: {names[secret] for value in service.environment.values() for secret in names if secret in value}
         for service in services
     }
-    of_models = {"PGPASSWORD", "MLFLOW_TRACKING_PASSWORD"}
     assert held == {
         "postgresql": set(),
         "object-store": set(),
         "prefect": {"PGPASSWORD", "PREFECT_API_AUTH_STRING"},
-        "mlflow": {*of_models, "MLFLOW_FLASK_SERVER_SECRET_KEY", "KEENEYE_STORE_TRAIN_SECRET"},
-        "worker": {*of_models, "PREFECT_API_AUTH_STRING", "KEENEYE_STORE_INGEST_SECRET"},
-        "endpoint": {*of_models, "KEENEYE_STORE_SERVE_SECRET", "KEENEYE_SECRET_ACCESS_KEY"},
+        "mlflow": {
+            "PGPASSWORD",
+            "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_FLASK_SERVER_SECRET_KEY",
+            "KEENEYE_STORE_TRAIN_SECRET",
+        },
+        "worker": {"PGPASSWORD", "KEENEYE_TRAIN_PASSWORD", "PREFECT_API_AUTH_STRING", "KEENEYE_STORE_INGEST_SECRET"},
+        "endpoint": {"PGPASSWORD", "KEENEYE_SERVE_PASSWORD", "KEENEYE_STORE_SERVE_SECRET", "KEENEYE_SECRET_ACCESS_KEY"},
     }
     assert not [name for name in services[-1].environment if name.startswith("PREFECT_")]
 

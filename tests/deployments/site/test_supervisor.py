@@ -30,6 +30,8 @@ note("started")
 if behaviour == "broken":
     print("no such thing")
     sys.exit(3)
+if behaviour == "moody" and open("../events").read().count(f"{name} started") == 2:
+    sys.exit(4)
 if behaviour == "parent":
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", deaf])
@@ -138,6 +140,20 @@ def test_service_that_ends_by_itself_is_started_again(service, running, folder):
     assert answered.wait(20)
     processes(folder)[0].kill()
     wait_for(lambda: events(folder) == ["one started"] * 2)
+
+
+def test_start_that_fails_after_it_once_ran_is_tried_again(service, running, folder, monkeypatch):
+    monkeypatch.setattr("deployments.site.supervisor.RESTART_PAUSE_SECONDS", 0.05)
+    answered, left = Event(), []
+    stop, outcome, thread = running(service("one", "moody", complete=answered.set, end=lambda: left.append("ended")))
+    assert answered.wait(20)
+    answered.clear()
+    processes(folder)[0].kill()
+    assert answered.wait(20)
+    assert events(folder) == ["one started"] * 3
+    stop.set()
+    thread.join(20)
+    assert (outcome, left) == ([None], ["ended"])
 
 
 def test_service_that_ends_time_and_again_ends_all(service, running, folder):

@@ -199,7 +199,8 @@ def test_provisioned_once_and_its_users_may_not_do_everything(site, folder):
         return client.call("POST", "runs/create", {"experiment_id": experiment["experiment_id"]})
 
     planned, made, again = provision("--plan"), provision(), provision()
-    there = {("bucket", "keeneye"), ("work pool", "keeneye")}
+    users = {("MLflow user", "train"), ("MLflow user", "serve")}
+    there = {("bucket", "keeneye"), ("work pool", "keeneye"), *users}
     assert {place for place, outcome in planned.items() if outcome == "unchanged"} == there
     assert {outcome for place, outcome in made.items() if place not in there} == {"made"}
     assert set(again.values()) == {"unchanged"}
@@ -209,10 +210,7 @@ def test_provisioned_once_and_its_users_may_not_do_everything(site, folder):
 
     widen_permissions(site, "keeneye-train")
     changed = provision(KEENEYE_SERVE_PASSWORD="another password")
-    assert {place for place, outcome in changed.items() if outcome == "made"} == {
-        ("MLflow user", "train"),
-        ("MLflow user", "serve"),
-    }
+    assert {place for place, outcome in changed.items() if outcome == "made"} == users
     another = AuthenticatedClient(site.address("mlflow"), "serve", "another password")
     assert another.call("GET", "users/current")["user"]["username"] == "serve"
     restored = provision()

@@ -1,9 +1,11 @@
 import shutil
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, inspect, select, text
+from sqlalchemy.engine import make_url
 
 from tasks.errors import EnvironmentFailed, RequestError
 from tasks.stores.database import MAX_NAME_CHARACTERS, Database, insert_into, is_storable
@@ -137,6 +139,26 @@ def test_unreachable_database_is_said_without_its_password():
         Database("postgresql://someone:s3cret@127.0.0.1:9/x?password=s3cret", THINGS, keeps="things")
     assert "127.0.0.1:9" in caught.value.message
     assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(("patience", "least", "most"), [(0, 0, 30), (1.5, 1.5, 60)])
+def test_connection_is_tried_again_for_a_while(patience, least, most):
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailed, match="does not answer"):
+        Database("postgresql://someone@127.0.0.1:9/x", THINGS, keeps="things", patience_seconds=patience)
+    assert least <= time.monotonic() - began < most
+
+
+def test_what_postgresql_refuses_is_not_asked_again(postgres):
+    began = time.monotonic()
+    with pytest.raises(EnvironmentFailed, match="does not exist"):
+        Database(
+            make_url(postgres).set(database="nowhere").render_as_string(hide_password=False),
+            THINGS,
+            keeps="things",
+            patience_seconds=600,
+        )
+    assert time.monotonic() - began < 60
 
 
 def test_file_that_is_no_database(tmp_path):
