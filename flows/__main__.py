@@ -22,15 +22,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, CliApp, CliSettingsSource, PydanticBaseSettingsSource
 
 from flows.commands import COMMANDS, Command, imported
-from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError
+from tasks.errors import EnvironmentFailed, KeeneyeError, RequestError, in_one_sentence, is_of_server
 from tasks.ingest.sources import require_source
-from tasks.stores.disk import chain, full_disk, is_nearly_full
+from tasks.stores.disk import full_disk, is_nearly_full
 from tasks.stores.home import Home
 
 EXIT_DONE, EXIT_NO, EXIT_INTERRUPTED = 0, 1, 130
 LIST_ITEMS_SHOWN = 8
-MAX_SENTENCE_CHARACTERS = 500
-SERVER_LIBRARIES = ("httpx", "httpcore", "prefect", "requests", "sqlalchemy", "websockets")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -193,7 +191,7 @@ def _unexpected(error: Exception) -> KeeneyeError:
     full = full_disk(error, root) or (full_disk(OSError(errno.ENOSPC, ""), root) if is_nearly_full(root) else None)
     if full:
         return full
-    sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_SENTENCE_CHARACTERS]
+    sentence = in_one_sentence(error)
     if isinstance(error, OSError):
         return EnvironmentFailed(f"{sentence}; see to it and try again")
     log = root / "logs" / f"failure-{os.getpid()}.log"
@@ -202,7 +200,7 @@ def _unexpected(error: Exception) -> KeeneyeError:
         log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
     except OSError:
         return EnvironmentFailed(sentence)
-    if any(type(cause).__module__.partition(".")[0] in SERVER_LIBRARIES for cause in chain(error)):
+    if is_of_server(error):
         return EnvironmentFailed(f"a server does not answer as it should ({sentence}); details are in {log}")
     return KeeneyeError(f"this should not happen: {sentence}; details are in {log}")
 

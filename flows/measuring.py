@@ -6,26 +6,27 @@ from flows.compare_config import CompareConfig
 from flows.config import EvaluationConfig, TrainConfig
 from tasks.compare.race import Race, Turn
 from tasks.compare.records import Standing
-from tasks.errors import KeeneyeError
+from tasks.errors import in_one_sentence, is_of_environment
 from tasks.manifest.records import Manifest
 from tasks.stores.home import Home
 from tasks.train.fold_task import measure_fold, shared_pixels
 from tasks.train.records import MeasuredFold, StoppedFold
 from tasks.train.requirements import require_classifiable
 
-FAILURES = (KeeneyeError, ArithmeticError, MemoryError, RuntimeError, ValueError)
-"""Of one candidate, which stop no other: libraries raise the latter ones."""
-
 
 def measure_candidates(home: Home, manifest: Manifest, config: CompareConfig) -> list[Standing]:
     """Measure all candidates on the same folds of train and validation images, as far as the budget goes.
 
+    Whatever a candidate raises, and the libraries behind it, ends that candidate alone.
+
     Raises:
         DataError: when no classifier can be learned from the data.
+        Exception: what a disk or a server raised, when no candidate is left.
     """
     require_classifiable(manifest)
     race = Race(config.candidates, config.folds, config.budget_seconds)
     requests: dict[str, TrainConfig] = {}
+    failures: list[Exception] = []
     with ExitStack() as kept:
         for turn in race.turns():
             try:
@@ -34,8 +35,12 @@ def measure_candidates(home: Home, manifest: Manifest, config: CompareConfig) ->
                     kept.enter_context(shared_pixels(home, manifest, requests[turn.candidate]))
                 request = requests[turn.candidate]
                 race.measured(turn, _measure(home, manifest, config, request, turn, race.until))
-            except FAILURES as error:
-                race.failed(turn, error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split()))
+            except Exception as error:
+                failures.append(error)
+                race.failed(turn, in_one_sentence(error))
+    gone = [error for error in failures if is_of_environment(error)]
+    if gone and len(failures) == len(config.candidates):
+        raise gone[-1]
     return race.standings()
 
 

@@ -15,7 +15,11 @@ A message says what was found, where, and what to do next. A gate that fails is 
 image or line is a finding (`tasks.dataset.findings`), not an error.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
+
+MAX_SENTENCE_CHARACTERS = 500
+SERVER_LIBRARIES = ("httpx", "httpcore", "prefect", "requests", "sqlalchemy", "websockets")
 
 
 class KeeneyeError(Exception):
@@ -59,3 +63,27 @@ class EnvironmentFailed(KeeneyeError):
     """Something outside Keeneye failed; the same request may succeed later."""
 
     exit_code = 3
+
+
+def in_one_sentence(error: BaseException) -> str:
+    """Return what an error says: its own sentence, or of one that nobody foresaw its name and what it holds."""
+    if isinstance(error, KeeneyeError):
+        return error.message
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_SENTENCE_CHARACTERS]
+
+
+def is_of_environment(error: BaseException) -> bool:
+    """Whether a disk, a store or a server failed, so that the same request may succeed later."""
+    return isinstance(error, EnvironmentFailed | OSError) or is_of_server(error)
+
+
+def is_of_server(error: BaseException) -> bool:
+    """Whether a library that speaks with servers raised an error, or one that it came from."""
+    return any(type(cause).__module__.partition(".")[0] in SERVER_LIBRARIES for cause in chain(error))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an exception and those that it came of, also where they are not to be shown."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

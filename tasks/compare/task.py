@@ -27,8 +27,11 @@ LOGGED_FIGURES = (
 def publish_comparison(home: Home, manifest: Manifest, ranking: Ranking, config: CompareConfig) -> Leaderboard:
     """Write the leaderboard and the winner's request, and log a run per candidate below one for all."""
     asked = config.model_dump(mode="json", include={"candidates", "folds", "trials", "training"})
-    key = digest_of([manifest.manifest_digest, asked])
-    folder = home.comparisons_path / manifest.dataset_name / key[:12]
+    request = digest_of([manifest.manifest_digest, asked])
+    # A run tells of one set of measurements: MLflow changes no parameter, and of two figures it would show the higher.
+    measured = sorted((standing.candidate, standing.measured_at) for standing in ranking.standings)
+    key = digest_of([request, measured])
+    folder = home.comparisons_path / manifest.dataset_name / request[:12]
     winner = _settings(request_of(config, ranking.of(ranking.recommended)))
     write_atomically(folder / WINNER_FILE, WINNER_HEADER + yaml.safe_dump(winner, sort_keys=False, allow_unicode=True))
     experiment = experiment_of(manifest.dataset_name)
@@ -88,7 +91,7 @@ def _log_comparison(run: Run, manifest: Manifest, ranking: Ranking, folder: Path
 def _log_candidate(run: Run, standing: Standing, config: CompareConfig) -> None:
     params: dict[str, Any] = {"candidate": standing.candidate}
     if standing.outcome == "measured":
-        # What is logged once cannot change; of the others, options may.
+        # Of the others, what a search would settle on is not known.
         params |= request_of(config, standing).training.model_dump(mode="json", exclude_defaults=True)
     tags = {"keeneye.outcome": standing.outcome, "keeneye.note": standing.note}
     run.log_figures(params, _figures(standing), tags)

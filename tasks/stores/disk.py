@@ -2,10 +2,9 @@
 
 import errno
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, chain
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _IN_WORDS = ("No space left on device", "database or disk is full")
@@ -36,10 +35,3 @@ def is_nearly_full(root: Path) -> bool:
         return shutil.disk_usage(root).free < ROOM_BYTES
     except OSError:
         return False
-
-
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an exception and those that it came of, also where they are not to be shown."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -11,12 +11,18 @@ import yaml
 
 from flows.__main__ import main, parse
 from flows.compare import compare
+from flows.compare_config import CompareConfig
+from flows.config import DataConfig, MaskConfig
+from flows.measuring import measure_candidates
 from flows.provision_config import training_limit
 from tasks.compare.records import LEADERBOARD_FILE
+from tasks.compare.task import publish_comparison
 from tasks.errors import DataError, RequestError
+from tasks.ingest.task import ingest_images
+from tasks.manifest.task import build_manifest
 from tasks.stores.content import MARKER_NAME
 from tasks.stores.home import Home
-from tasks.train.fold_task import measure_fold
+from tasks.train.fold_task import measure_fold, pixels_path
 from tasks.train.task import train_model
 from tests.conftest import INPUT_SIZE, make_command, reporting_to
 from tests.flows.test_resume import KILLED_RUN
@@ -56,6 +62,12 @@ def home(killed, prefect_url):
 def result(home, killed):
     source = str(killed[0].folder / "shapes")
     return compare(data={"source": source}, gate=EASY, ship=True, **REQUEST)
+
+
+@pytest.fixture(scope="module")
+def manifest(home, killed, result):
+    data = DataConfig(source=str(killed[0].folder / "shapes"))
+    return build_manifest.fn(home, ingest_images.fn(home, data), data, MaskConfig(), "classification")
 
 
 def test_a_killed_comparison_goes_on_and_repeats_no_fold(killed, result):
@@ -129,6 +141,31 @@ def test_mlflow_has_a_run_per_candidate_below_one_for_all(result, home):
     assert {"comparison", "leaderboard.html"} <= files
 
 
+def test_other_measurements_are_another_run(result, home, manifest):
+    """Of the same request: with a newer library, or an alias that was moved, a search settles on other options."""
+    config = CompareConfig(**REQUEST)
+    again = publish_comparison.fn(home, manifest, result.ranking, config)
+    assert (again.mlflow_run_id, again.folder) == (result.mlflow_run_id, str(Path(result.winner_path).parent))
+    cnn = result.ranking.of("cnn")
+    other = cnn.model_copy(
+        update={"options": {"learning_rate": 0.01}, "measured_at": tuple(at + 60.0 for at in cnn.measured_at)}
+    )
+    standings = tuple(other if one is cnn else one for one in result.ranking.standings)
+    later = publish_comparison.fn(home, manifest, result.ranking.model_copy(update={"standings": standings}), config)
+    assert later.mlflow_run_id != result.mlflow_run_id
+    client = mlflow.MlflowClient(home.tracking_uri)
+    params = {
+        run_id: run.data.params["network"]
+        for run_id in (result.mlflow_run_id, later.mlflow_run_id)
+        for run in client.search_runs(
+            [client.get_run(run_id).info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}'"
+        )
+        if run.info.run_name == "cnn"
+    }
+    assert "0.01" in params[later.mlflow_run_id]
+    assert "0.01" not in params[result.mlflow_run_id]
+
+
 def test_prefect_shows_the_folds_and_the_table(result, prefect_url):
     flow_run = {"flow_runs": {"id": {"any_": [result.prefect_flow_run_id]}}}
     (run,) = httpx.post(f"{prefect_url}/flow_runs/filter", json=flow_run).json()
@@ -153,6 +190,28 @@ def test_a_slip_in_a_candidate_costs_no_look_at_an_image(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "did you mean stages" in err
     assert (out, err.count("\n")) == ("", 1)
+
+
+def without_room_for_pixels(home, manifest, *candidates):
+    """Measure while a file lies where the folder of framed images should be."""
+    config = CompareConfig(**{**REQUEST, "candidates": candidates, "training": {**TRAINING, "seed": 5}})
+    place = pixels_path(home, manifest, config.request_of("cnn"))
+    place.write_text("")
+    try:
+        return {one.candidate: one for one in measure_candidates(home, manifest, config)}
+    finally:
+        place.unlink()
+
+
+def test_a_disk_that_fails_one_candidate_stops_no_other(home, manifest):
+    standings = without_room_for_pixels(home, manifest, "cnn", "plain")
+    assert standings["cnn"].note.startswith("failed: FileExistsError: ")
+    assert (standings["plain"].outcome, len(standings["plain"].macro_f1)) == ("measured", FOLDS)
+
+
+def test_a_disk_that_fails_them_all_is_the_environment(home, manifest):
+    with pytest.raises(FileExistsError):
+        without_room_for_pixels(home, manifest, "cnn")
 
 
 def test_a_budget_too_small_is_one_sentence(home, result, killed):
