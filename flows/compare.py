@@ -8,6 +8,7 @@ from flows.compare_result import CompareResult, collect, finished
 from flows.config import DataConfig, GateConfig, MaskConfig, RegistryConfig, TrainingConfig
 from flows.measuring import measure_candidates
 from flows.orphaned_runs import begin
+from flows.reporting import page_or_problem
 from flows.train import train
 from tasks.compare.ranking import rank
 from tasks.compare.task import publish_comparison, request_of
@@ -59,7 +60,7 @@ def compare(
     standings = measure_candidates(home, manifest, config)
     ranking = rank(standings, budget)
     board = publish_comparison(home, manifest, ranking, config)
-    page = write_leaderboard(home, board)
+    page = page_or_problem(lambda: write_leaderboard(home, board))
     shipped = train(**dict(request_of(config, ranking.of(ranking.recommended)))) if ship else None
 
     stages = {"ingest": images, "manifest": manifest, "publish": board, "page": page}

@@ -20,7 +20,8 @@ class CompareResult(BaseModel, frozen=True):
         status: `compared`, or that of the model that was shipped: `staged`, `registered`, `rejected`.
         ranking: the candidates, the most accurate first, those that were stopped or failed last; and which to prefer.
         winner_path: the request of the recommended one, for `keeneye train --config`.
-        report_path: the page.
+        report_path: the page; empty when it could not be made.
+        warnings: what went wrong without touching the comparison; a sentence each.
         shipped: the training that followed, when it was asked for.
         seconds: wall time by stage, of this run.
     """
@@ -34,6 +35,7 @@ class CompareResult(BaseModel, frozen=True):
     ranking: Ranking
     winner_path: str
     report_path: str
+    warnings: tuple[str, ...] = ()
     mlflow_run_id: str
     prefect_flow_run_id: str
     shipped: TrainResult | None
@@ -41,7 +43,9 @@ class CompareResult(BaseModel, frozen=True):
 
     def table(self) -> str:
         """Return what people read: the leaderboard, and what to do next."""
-        lines = [as_text(self.ranking), "", *self.ranking.advice, f"Page: {self.report_path}"]
+        lines = [as_text(self.ranking), "", *self.ranking.advice]
+        lines += [f"Page: {self.report_path}"] if self.report_path else []
+        lines += [f"Warning: {warning}" for warning in self.warnings]
         if self.shipped:
             reasons = "".join(f"\n  {reason}" for reason in self.shipped.reasons)
             return "\n".join([*lines, f"Shipped: {self.shipped.model_uri} is {self.shipped.status}{reasons}"])
@@ -74,6 +78,7 @@ def collect(
         ranking=ranking,
         winner_path=f"{board.folder}/{WINNER_FILE}",
         report_path=page.report_path,
+        warnings=(*page.warnings, *(shipped.warnings if shipped else ())),
         mlflow_run_id=board.mlflow_run_id,
         prefect_flow_run_id=flow_run_id,
         shipped=shipped,

@@ -56,6 +56,8 @@ class TrainResult(BaseModel, frozen=True):
             another move was faster; a sentence each.
         replaced: number of the version that it replaced in staging, or was to; empty when none stood there.
         comparison: of the two on the same images; None when staging was not wanted or not reached.
+        report_path: the page; empty when it could not be made.
+        warnings: what went wrong without touching the model, such as a page that could not be made; a sentence each.
         seconds: wall time by stage, of this run.
         reused: by stage, whether its output was there already.
     """
@@ -79,6 +81,7 @@ class TrainResult(BaseModel, frozen=True):
     replaced: str
     comparison: VersionComparison | None
     report_path: str
+    warnings: tuple[str, ...] = ()
     seconds: dict[str, float]
     reused: dict[str, bool]
 
@@ -128,6 +131,7 @@ def collect(
             "replaced": version.replaced,
             "comparison": version.comparison,
             "report_path": report.report_path,
+            "warnings": report.warnings,
             "seconds": {name: record.seconds for name, record in stages.items()},
             "reused": {name: record.reused for name, record in stages.items()},
         }

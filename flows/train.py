@@ -15,6 +15,7 @@ from flows.config import (
 )
 from flows.environment_config import environment_config
 from flows.orphaned_runs import begin
+from flows.reporting import page_or_problem
 from flows.result import TrainResult, collect, finished
 from flows.staging import stage_version
 from tasks.evaluate.task import evaluate_model
@@ -61,7 +62,7 @@ def train(
     version = register_version(home, manifest, model, measured, config)
     trial = run_inference_test(home, manifest, measured, version, gate)
     placed = stage_version(home, version, manifest, model, measured, trial, staging)
-    report = write_report(home, images, manifest, model, measured, trial, placed, described)
+    report = page_or_problem(lambda: write_report(home, images, manifest, model, measured, trial, placed, described))
 
     stages = {
         "ingest": images,

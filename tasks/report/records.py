@@ -13,10 +13,17 @@ class WrittenReport(StageRecord, frozen=True):
     """A report left for people.
 
     Attributes:
-        report_path: the HTML file.
+        report_path: the HTML file; empty when it could not be made.
+        problem: why not, a sentence.
     """
 
     report_path: str
+    problem: str = ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a caller should be told besides the result."""
+        return (self.problem,) if self.problem else ()
 
 
 class DataReport(StageRecord, frozen=True):

@@ -93,6 +93,19 @@ def test_again_is_the_same_and_redoes_nothing(home, photos):
     assert len(client(home).search_runs([client(home).get_run(first.mlflow_run_id).info.experiment_id])) == 1
 
 
+def test_a_page_that_cannot_be_made_hides_no_staged_model(home, photos):
+    page = home.reports_path / "shapes-classification" / "1" / "report.html"
+    page.mkdir(parents=True)
+    result = train(data={"source": str(photos)}, training=QUICK, gate=EASY)
+    assert (result.status, result.aliases, result.report_path) == ("staged", ("staging",), "")
+    (warning,) = result.warnings
+    assert "IsADirectoryError" in warning
+    page.rmdir()
+    again = train(data={"source": str(photos)}, training=QUICK, gate=EASY)
+    assert (again.status, again.report_path, again.warnings) == ("staged", str(page), ())
+    assert page.is_file()
+
+
 def test_shuffled_labels_are_rejected(home, tmp_path, photos, prefect):
     for index, path in enumerate(sorted(photos.rglob("*.png"))):
         target = tmp_path / "shuffled" / LABELS[index % len(LABELS)]
