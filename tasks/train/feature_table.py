@@ -14,7 +14,8 @@ from tasks.train.heads.model import Indices, Views
 MAX_LEARNED_IMAGES = 500
 """A vocabulary learns nothing from more."""
 KEPT_VOCABULARIES = 16
-"""What was learned from as many sets of images is remembered: those of all folds inside one fold."""
+"""What was learned from as many sets of images is remembered: those of all folds inside one fold, which labels share
+but for the rarest."""
 
 
 class VisualWords:

@@ -7,9 +7,10 @@ import onnx
 from numpy.typing import NDArray
 
 from tasks.metrics.classification import Truths
+from tasks.train.heads.folds import Folds, iterative_folds
 from tasks.train.heads.graphs import joined, written
 from tasks.train.heads.model import FittedHead, HeadName, Indices, Matrix, Model, Probabilities
-from tasks.train.heads.search import SeenBy, fit_head_and_features
+from tasks.train.heads.search import INNER_FOLDS, SeenBy, fit_head_and_features
 
 MIN_IMAGES = 2
 """With a label and without: one to learn from, one to judge on."""
@@ -67,11 +68,12 @@ def fit_multi_label_head(
         seed: as for `fit_head_and_features`.
         groups: likewise.
     """
+    divided = shared_folds(truths, seed, groups)
     heads = [
-        fit_head_and_features(name, seen_by, truth.astype(np.intp), seed, groups)
+        fit_head_and_features(name, seen_by, truth.astype(np.intp), seed, groups, own)
         if min(truth.sum(), (~truth).sum()) >= MIN_IMAGES
         else _fit_constant(name, seen_by, truth)
-        for truth in truths.T
+        for truth, own in zip(truths.T, divided, strict=True)
     ]
     options = dict.fromkeys(option for head in heads for option in head.chosen)
     return FittedHead(
@@ -80,6 +82,30 @@ def fit_multi_label_head(
         model=OneVersusRest(tuple(head.model for head in heads)),
         out_of_fold=np.column_stack([head.out_of_fold[:, 1] for head in heads]),
     )
+
+
+def shared_folds(truths: Truths, seed: int, groups: Indices | None = None) -> list[Folds | None]:
+    """Return for each label the folds that its options are chosen on, the same for all labels that can share them.
+
+    What features learn, they learn once for each set of images learned from: folds of their own would let every label
+    teach visual words of its own, each time a head is fitted.
+
+    Args:
+        truths: N x L.
+        seed: of the division.
+        groups: number of each image's group, which stays on one side.
+
+    Returns:
+        `INNER_FOLDS` folds with the label, and images without it, on every learning side; None for a label that needs
+        folds of its own, such as one of too few groups.
+    """
+    units = np.arange(len(truths)) if groups is None else groups
+    sides = [(truth, ~truth) for truth in truths.T]
+    is_frequent = [min(len(np.unique(units[side])) for side in both) >= INNER_FOLDS for both in sides]
+    if not any(is_frequent):
+        return [None] * len(sides)
+    divided = iterative_folds(truths[:, is_frequent], INNER_FOLDS, seed, groups)
+    return [divided if all(side[train].any() for train, _ in divided for side in both) else None for both in sides]
 
 
 def _fit_constant(name: HeadName, seen_by: SeenBy, truth: NDArray[np.bool_]) -> FittedHead:

@@ -37,7 +37,12 @@ def fit_head(name: HeadName, features: Matrix, y: Indices, seed: int, groups: In
 
 
 def fit_head_and_features(
-    name: HeadName, seen_by: SeenBy, y: Indices, seed: int, groups: Indices | None = None
+    name: HeadName,
+    seen_by: SeenBy,
+    y: Indices,
+    seed: int,
+    groups: Indices | None = None,
+    divided: Folds | None = None,
 ) -> FittedHead:
     """Choose a head's options by cross-validation (lowest class-balanced log loss), then fit on everything.
 
@@ -50,12 +55,14 @@ def fit_head_and_features(
         y: N label indices, every label on two images or more.
         seed: of the division into folds, and of the forest.
         groups: number of each image's group, which no division parts; None when each image is one.
+        divided: folds to choose on, every label on each learning side; None makes `INNER_FOLDS` or fewer.
     """
+    divided = divided or stratified_folds(y, INNER_FOLDS, seed, groups)
     # Matrices of a few hundred rows: threads of the algebra library cost more than they give (measured 4 times).
     with threadpool_limits(1):
         if name == "ensemble":
-            return mean_of([_search(member, kind, seen_by, y, seed, groups) for member, kind in MEMBERS.items()])
-        return _search(name, KINDS[name], seen_by, y, seed, groups)
+            return mean_of([_search(member, kind, seen_by, y, seed, divided) for member, kind in MEMBERS.items()])
+        return _search(name, KINDS[name], seen_by, y, seed, divided)
 
 
 def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
@@ -64,10 +71,7 @@ def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
     return float(np.average(-np.log(own), weights=compute_sample_weight("balanced", y)))
 
 
-def _search(
-    name: HeadName, kind: HeadKind, seen_by: SeenBy, y: Indices, seed: int, groups: Indices | None
-) -> FittedHead:
-    divided = stratified_folds(y, INNER_FOLDS, seed, groups)
+def _search(name: HeadName, kind: HeadKind, seen_by: SeenBy, y: Indices, seed: int, divided: Folds) -> FittedHead:
     trials = _out_of_fold(kind, kind.candidates, lambda places: seen_by(places)[:, :1], y, seed, divided)
     losses = [_loss_at_best_temperature(kind, shares, y) for shares in trials]
     best = int(np.argmin(np.round(losses, 4)))
