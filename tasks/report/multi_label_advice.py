@@ -1,6 +1,5 @@
 """Advice on a classifier of any number of labels: what to look at and what to do, each with the figures it rests on."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -82,10 +81,10 @@ def _companions(facts: MultiLabelFacts) -> Iterator[Advice]:
     """Tell of labels that are wrongly given mostly to images of one other label."""
     wrong = Counter(label for one in facts.answers for label in one.false)
     beside = Counter((label, true) for one in facts.answers for label in one.false for true in one.image.truth)
-    for (label, true), count in sorted(beside.items(), key=lambda item: (-item[1], item[0])):
+    often = {pair: count for pair, count in beside.items() if count >= MIN_COMPANION_SHARE * wrong[pair[0]]}
+    for (label, true), count in sorted(often.items(), key=lambda item: (-item[1], item[0])):
         others = [true in one.image.truth for one in facts.answers if label not in one.image.truth]
-        chance = chance_of_hits(count, wrong[label], sum(others) / len(others))
-        if count >= MIN_COMPANION_SHARE * wrong[label] and chance <= MAX_CHANCE:
+        if chance_of_hits(count, wrong[label], sum(others) / len(others)) <= MAX_CHANCE:
             yield Advice(
                 "medium",
                 f"{quoted(label)} is wrongly given to images of {quoted(true)}",
@@ -98,9 +97,9 @@ def _companions(facts: MultiLabelFacts) -> Iterator[Advice]:
 
 def chance_of_hits(hits: int, trials: int, share: float) -> float:
     """Return how likely chance makes as many hits or more, each trial being one with a probability of `share`."""
-    return sum(
-        math.comb(trials, count) * share**count * (1.0 - share) ** (trials - count) for count in range(hits, trials + 1)
-    )
+    from scipy.stats import binom  # takes a second to import
+
+    return float(binom.sf(hits - 1, trials, share))
 
 
 _RULES: Sequence[Callable[[MultiLabelFacts], Iterable[Advice]]] = (

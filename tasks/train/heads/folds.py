@@ -23,8 +23,9 @@ def group_numbers(groups: Sequence[str]) -> Indices:
 def stratified_folds(y: Indices, folds: int, seed: int, groups: Indices | None = None) -> Folds:
     """Return (train, held-out) index pairs; no more folds than the rarest label has groups, and two at least.
 
-    A label whose images are all of one group could be learned nowhere or tested nowhere: its images part. So do all
-    images where groups of several labels leave no division with every label on the learning side.
+    Two images of a label are left to learn from in every fold, one of a label that has two in all, for what learns
+    from them may divide them again. The images of a label whose groups allow no such division part, and so do all
+    images where groups of several labels stand in the way.
 
     Args:
         y: N label indices, every label on two images or more.
@@ -32,11 +33,20 @@ def stratified_folds(y: Indices, folds: int, seed: int, groups: Indices | None =
         seed: of the division.
         groups: number of each image's group; None divides image by image.
     """
-    if groups is not None:
-        divided = _by_group(y, folds, seed, _divisible(y, groups))
-        if all(len(np.unique(y[train])) == len(np.unique(y)) for train, _ in divided):
-            return divided
-    return _by_group(y, folds, seed, np.arange(len(y)))
+    alone = np.arange(len(y))
+    if groups is None:
+        return _by_group(y, folds, seed, alone)
+    truths = y[:, None] == np.arange(int(y.max()) + 1)
+    divided = _by_group(y, folds, seed, groups)
+    if (lacking := _is_lacking(truths, divided)).any():
+        divided = _by_group(y, folds, seed, np.where(lacking[y], len(y) + alone, groups))
+    return _by_group(y, folds, seed, alone) if _is_lacking(truths, divided).any() else divided
+
+
+def _is_lacking(truths: Truths, divided: Folds) -> NDArray[np.bool_]:
+    """Return for each label whether some fold leaves too few of its images to learn from."""
+    left = np.min([truths[train].sum(axis=0) for train, _ in divided], axis=0)
+    return np.asarray(left < np.minimum(2, truths.sum(axis=0) - 1))
 
 
 def _by_group(y: Indices, folds: int, seed: int, groups: Indices) -> Folds:
@@ -45,7 +55,10 @@ def _by_group(y: Indices, folds: int, seed: int, groups: Indices) -> Folds:
     by_rarity = np.lexsort((np.arange(len(y)), counts[y]))
     names, firsts = np.unique(groups[by_rarity], return_index=True)
     label_of = y[by_rarity[firsts]]
-    splitter = StratifiedKFold(max(2, min(folds, int(counts.min()))), shuffle=True, random_state=seed)
+    rarest = int(counts.min())
+    # Two folds would leave one of three.
+    count = 3 if rarest == 3 else max(2, min(folds, rarest))
+    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         # That a label stands for fewer groups than there are folds is no mistake here: its images are in other groups.
         warnings.simplefilter("ignore", UserWarning)
@@ -53,21 +66,12 @@ def _by_group(y: Indices, folds: int, seed: int, groups: Indices) -> Folds:
     return [(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)) for is_held_out in sides]
 
 
-def _divisible(y: Indices, groups: Indices) -> Indices:
-    """Return the groups, each image of a label that has one group only being a group of its own."""
-    divided = groups.copy()
-    for label in range(int(y.max()) + 1):
-        own = np.flatnonzero(y == label)
-        if len(np.unique(groups[own])) == 1:
-            divided[own] = len(y) + own
-    return divided
-
-
 def iterative_folds(truths: Truths, folds: int, seed: int, groups: Indices | None = None) -> Folds:
     """Return (train, held-out) index pairs of images with any number of labels.
 
     The rarest label is dealt out first, to the folds that lack most of it: Sechidis, Tsoumakas and Vlahavas, "On the
-    Stratification of Multi-Label Data", ECML PKDD 2011. Groups without labels come last.
+    Stratification of Multi-Label Data", ECML PKDD 2011. Groups without labels come last. The images of a label part
+    where its groups would leave fewer than two to learn from, one of a label that has two in all.
 
     Args:
         truths: N x L, N two or more.
@@ -75,7 +79,15 @@ def iterative_folds(truths: Truths, folds: int, seed: int, groups: Indices | Non
         seed: of the order in which groups are dealt.
         groups: number of each image's group, which stays on one side; None divides image by image.
     """
-    units = np.arange(len(truths)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    alone = np.arange(len(truths))
+    divided = _dealt_by_group(truths, folds, seed, alone if groups is None else groups)
+    if groups is None or not (lacking := _is_lacking(truths, divided)).any():
+        return divided
+    return _dealt_by_group(truths, folds, seed, np.where(truths[:, lacking].any(axis=1), len(truths) + alone, groups))
+
+
+def _dealt_by_group(truths: Truths, folds: int, seed: int, groups: Indices) -> Folds:
+    units = np.unique(groups, return_inverse=True)[1]
     labels_of = np.zeros((int(units.max()) + 1, truths.shape[1]))
     np.add.at(labels_of, units, truths)
     count = max(2, min(folds, int((labels_of > 0).sum(axis=0).min())))

@@ -163,7 +163,7 @@ def test_advice_names_labels_taken_for_signs_of_each_other(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("hits", "trials", "share", "expected"),
-    [(0, 4, 0.3, 1.0), (4, 4, 0.5, 0.0625), (1, 2, 0.5, 0.75), (2, 2, 1.0, 1.0)],
+    [(0, 4, 0.3, 1.0), (4, 4, 0.5, 0.0625), (1, 2, 0.5, 0.75), (2, 2, 1.0, 1.0), (2001, 4001, 0.5, 0.5)],
 )
 def test_chance_of_hits(hits: int, trials: int, share: float, expected: float) -> None:
     assert chance_of_hits(hits, trials, share) == pytest.approx(expected)

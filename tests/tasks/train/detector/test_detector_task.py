@@ -1,7 +1,6 @@
 """The train stage for detection, as the flow calls it: on painted boxes, with a real store and a real MLflow."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,13 @@ from tasks.errors import DataError, RequestError
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
-from tasks.tracking.client import connect
 from tasks.tracking.registry import Registry
 from tasks.tracking.runs import TRAIN_KEY_TAG, experiment_of, run_of_key
 from tasks.train import network_task
 from tasks.train.detector import fit as fit_module
 from tasks.train.learning import loop
 from tasks.train.task import train_model
+from tests.homes import new_home
 from tests.makers import paint_with_boxes, png_bytes
 from tests.sources import SIDE, box_line, paint_boxed, some_boxes, write_lines
 
@@ -45,17 +44,9 @@ def short_epochs(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def make_home(shared_home, tmp_path_factory):
-    """Homes with an MLflow of their own; a new database takes long, so an old one is copied."""
-    connect(shared_home)
-
-    def make():
-        root = tmp_path_factory.mktemp("home")
-        shutil.copy(shared_home.root / "mlflow.db", root / "mlflow.db")
-        address = f"sqlite:///{root / 'mlflow.db'}"
-        return Home(root, address, address)
-
-    return make
+def make_home(tmp_path_factory):
+    """Homes with an MLflow of their own."""
+    return lambda: new_home(tmp_path_factory.mktemp("home"))
 
 
 def paint_source(root: Path, labels: tuple[str, ...]) -> Path:

@@ -66,6 +66,30 @@ def test_labels_that_only_share_groups_are_learned_in_every_fold() -> None:
             assert set(y[train]) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("folds", [2, 5])
+@pytest.mark.parametrize("burst", [2, 5, 10])
+def test_every_fold_leaves_enough_to_divide_again(burst: int, folds: int) -> None:
+    y, groups = grouped((0, burst), (0, 1), *[(1, 1)] * 14, *[(2, 4)] * 3)
+    for train, held_out in stratified_folds(y, folds, 0, groups):
+        assert np.bincount(y[train]).min() >= 2
+        of_other = y == 2
+        assert not set(groups[train][of_other[train]]) & set(groups[held_out][of_other[held_out]])
+        for inner, _ in stratified_folds(y[train], INNER_FOLDS, 0, groups[train]):
+            assert set(y[train][inner]) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("burst", [2, 5, 10])
+def test_a_label_of_one_burst_is_learned_and_tested_in_every_fold(burst: int) -> None:
+    truths = np.zeros((40, 2), bool)
+    truths[:burst, 0] = truths[5:30, 1] = True
+    groups = np.where(np.arange(40) < burst, 0, np.arange(40))
+    parts = iterative_folds(truths, 5, 0, groups)
+    assert len(parts) == min(5, burst)
+    for train, held_out in parts:
+        assert truths[held_out].any(axis=0).all()
+        assert truths[train].sum(axis=0).min() >= min(2, burst - 1)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_every_fold_has_its_share_of_every_label(seed: int) -> None:
     truths = np.random.default_rng(seed).random((60, 5)) < (0.5, 0.35, 0.25, 0.15, 0.1)

@@ -25,6 +25,12 @@ def test_thresholds_without_validation() -> None:
     assert all(0.0 < threshold < 1.0 for threshold in thresholds.values())
 
 
+def test_a_label_that_all_images_have_alike_is_given_to_none() -> None:
+    truths = np.array([[True, True], [False, True], [False, False], [False, True]])
+    scores = np.array([[0.25, 0.9], [0.25, 0.9], [0.25, 0.1], [0.25, 0.8]])
+    assert choose_thresholds((scores, truths), None, ["rare", "usual"]) == pytest.approx({"rare": 0.5, "usual": 0.45})
+
+
 def test_thresholds_of_several_labels_per_image() -> None:
     truths = np.array([[True, True], [True, False], [False, False], [False, True]])
     confidences = np.where(truths, 0.8, [0.2, 0.4])
