@@ -14,7 +14,7 @@ MIN_VALIDATION_IMAGES = 10
 def choose_thresholds(
     out_of_fold: tuple[Probabilities, Truths], validation: tuple[Probabilities, Truths] | None, labels: Sequence[str]
 ) -> dict[str, float]:
-    """Return each label's best-F1 threshold; 0.5 where all images have the same confidence, which says nothing.
+    """Return each label's best-F1 threshold; 0.5 where images with it and without have all the same confidence.
 
     Args:
         out_of_fold: probabilities and truths of the images that the head was fitted on, each by a model that did not
@@ -26,8 +26,9 @@ def choose_thresholds(
     for index, label in enumerate(labels):
         enough = validation is not None and int(validation[1][:, index].sum()) >= MIN_VALIDATION_IMAGES
         scores, truths = validation if validation and enough else out_of_fold
-        confidence = scores[:, index]
-        thresholds[label] = best_f1_threshold(truths[:, index], confidence) if np.ptp(confidence) > 0.0 else 0.5
+        truth, confidence = truths[:, index], scores[:, index]
+        is_telling = truth.all() or np.ptp(confidence) > 0.0
+        thresholds[label] = best_f1_threshold(truth, confidence) if is_telling else 0.5
     return thresholds
 
 
