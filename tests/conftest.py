@@ -22,8 +22,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from tasks.stores.home import DATABASE_VARIABLE, Home
+from tasks.stores.home import DATABASE_VARIABLE
 from tasks.train.backbone import backbone_path
+from tests.homes import home_at, new_home
 from tests.object_store import running_object_store, set_environment
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -124,7 +125,7 @@ def prefect(prefect_url):
 @pytest.fixture(scope="session")
 def exported_home(tmp_path_factory):
     """A home whose store holds the backbone for small inputs; its export takes long and is made once."""
-    home = Home(tmp_path_factory.mktemp("exported") / "home", "", "")
+    home = new_home(tmp_path_factory.mktemp("exported") / "home")
     backbone_path(home.store, INPUT_SIZE)
     return home
 
@@ -152,9 +153,7 @@ class Command:
 
     @property
     def home(self):
-        root = self.folder / "home"
-        uri = f"sqlite:///{root / 'mlflow.db'}"
-        return Home(root, uri, uri)
+        return home_at(self.folder / "home")
 
     def start(self, *arguments, program=("-m", "flows"), name="run"):
         """Start a process in a session of its own, so that it can be killed with all it started."""

@@ -13,10 +13,10 @@ from flows.predict import predict
 from tasks.errors import RegistryError, RequestError
 from tasks.predict.shards import SHARD_STAGE
 from tasks.stores.content import MARKER_NAME as ENTRY_MARKER
-from tasks.stores.home import Home
 from tasks.tracking.registry import STAGING, Registry
 from tasks.tracking.runs import run_of_key
 from tests.conftest import Command
+from tests.homes import new_home
 from tests.makers import png_bytes
 from tests.tasks.predict.predicting import RGB, lines_of, paint, pixels, write_colour_classifier
 
@@ -46,9 +46,7 @@ main()
 def registered(tmp_path_factory):
     """A home with three versions of a model: the first staged, the second rejected, the third sharper."""
     folder = tmp_path_factory.mktemp("registered")
-    root = folder / "home"
-    address = f"sqlite:///{root / 'mlflow.db'}"
-    home = Home(root, address, address)
+    home = new_home(folder / "home")
     registry = Registry(home)
     for number, sharpness in enumerate((4.0, 5.0, 8.0), start=1):
         bundle = write_colour_classifier(folder / f"bundle{number}", sharpness)

@@ -34,6 +34,7 @@ from tasks.train.records import TrainedModel
 from tasks.train.task import train_model
 from tests.conftest import INPUT_SIZE
 from tests.conftest import QUICK as QUICK_TRAINING
+from tests.homes import home_at
 
 LABELS = ("blue", "green", "red")
 QUICK = TrainingConfig(**QUICK_TRAINING)
@@ -93,8 +94,7 @@ def shared_home(exported_home: Home, tmp_path_factory: pytest.TempPathFactory) -
     """A home whose store and MLflow database the whole session shares; it holds the exported backbone."""
     root = tmp_path_factory.mktemp("shared") / "home"
     shutil.copytree(exported_home.root, root)
-    address = f"sqlite:///{root / 'mlflow.db'}"
-    return Home(root, address, address)
+    return home_at(root)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from tasks.bundle.preprocessing import standard_steps
 from tasks.stores.home import Home
 from tasks.tracking.registry import STATUS_TAG, Registry
 from tasks.tracking.runs import run_of_key
+from tests.homes import new_home
 from tests.makers import paint_shape, png_bytes
 from tests.tasks.bundle.made_detector import put_box, silent_outputs, write_detector
 
@@ -42,8 +43,7 @@ START_SECONDS = 60
 
 def make_home(root):
     """Register `dents` 1 and 2 (production is 1) and `colours` 1 (staging)."""
-    address = f"sqlite:///{root / 'mlflow.db'}"
-    home = Home(root, address, address)
+    home = new_home(root)
     registry = Registry(home)
     for version, score in (("1", 0.9), ("2", 0.7)):
         outputs = silent_outputs()

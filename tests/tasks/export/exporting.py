@@ -63,10 +63,6 @@ def lines_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def new_home(root: Path) -> Home:
-    return Home(root, f"sqlite:///{root / 'mlflow.db'}", f"sqlite:///{root / 'mlflow.db'}")
-
-
 def build(home: Home, data: dict, task: str = "auto") -> Manifest:
     """Run ingest and manifest."""
     config = GroundTruthConfig(data=data, task=task)

@@ -11,8 +11,9 @@ from tasks.errors import RequestError
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.home import Home
+from tests.homes import home_at
 from tests.makers import paint_mvtec, paint_shape, save
-from tests.tasks.export.exporting import Exported, build, export, lines_of, new_home
+from tests.tasks.export.exporting import Exported, build, export, lines_of
 
 FORMATS = ("ground-truth", "coco", "yolo", "voc", "csv")
 REFERRING = {"ground-truth", "coco", "csv"}
@@ -27,12 +28,12 @@ BOXES = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return new_home(tmp_path_factory.mktemp("home") / "home")
+    return home_at(tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture(scope="module")
 def other_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return new_home(tmp_path_factory.mktemp("other") / "home")
+    return home_at(tmp_path_factory.mktemp("other") / "home")
 
 
 @pytest.fixture(scope="module")

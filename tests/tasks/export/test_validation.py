@@ -12,8 +12,9 @@ from tasks.errors import RequestError
 from tasks.export.task import require_exportable
 from tasks.export.validation import TESTING_FILE, TRAINING_FILE
 from tasks.stores.home import Home
+from tests.homes import home_at
 from tests.makers import paint_class_folders, paint_mvtec
-from tests.tasks.export.exporting import Exported, export, lines_of, new_home
+from tests.tasks.export.exporting import Exported, export, lines_of
 from tests.tasks.ground_truth.manifest_lines import boxes, line, single
 
 PARTS = {
@@ -30,7 +31,7 @@ S3 = "s3://bucket/photos/"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return new_home(tmp_path_factory.mktemp("home") / "home")
+    return home_at(tmp_path_factory.mktemp("home") / "home")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from tasks.bundle.preprocessing import standard_steps
 from tasks.stores.home import Home
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, REASONS_TAG, STATUS_TAG, Registry, VersionInfo
 from tasks.tracking.runs import run_of_key
+from tests.homes import new_home
 from tests.makers import paint_shape, png_bytes
 from tests.tasks.bundle.made_detector import put_box, silent_outputs, write_detector
 
@@ -52,7 +53,7 @@ def made_registry() -> MadeRegistry:
     """
     folder = Path(tempfile.mkdtemp(prefix="keeneye-registry-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    home = home_in(folder / "home")
+    home = new_home(folder / "home")
     first = register(home, "bolts", "bolts-1", write_classifier(folder / "classifier"), 0.75)
     second = add_version(home, first, tags={STATUS_TAG: "rejected", REASONS_TAG: "recall of bent 0.2 is below 0.6"})
     third = add_version(home, first)
@@ -118,12 +119,6 @@ def write_boxes(folder: Path) -> Path:
     put_box(outputs, 16 + 3, 2, (0.25, 0.25, 0.5, 0.5), 0.7)
     put_box(outputs, 0, 0, (0, 0, 1, 1), 0.3)
     return write_detector(folder, outputs)
-
-
-def home_in(folder: Path) -> Home:
-    """Return a home with an MLflow of its own."""
-    address = f"sqlite:///{folder / 'mlflow.db'}"
-    return Home(folder, address, address)
 
 
 def register(home: Home, name: str, key: str, bundle: Path, f1: float | None = None, **tags: str) -> VersionInfo:

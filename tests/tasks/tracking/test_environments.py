@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from tasks.errors import EnvironmentFailed, RegistryError, RequestError
-from tasks.stores.home import Home
 from tasks.tracking import processes
 from tasks.tracking.environments import Environments, Move
 from tasks.tracking.ledger import EntryKind, Ledger, LedgerConflict, ending, open_move, standing
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry
+from tests.homes import new_home
 from tests.tasks.tracking import movers
 
 NUMBERS = count()
@@ -74,9 +74,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("environments") / "home"
-    address = f"sqlite:///{folder / 'mlflow.db'}"
-    return Home(folder, address, address)
+    return new_home(tmp_path_factory.mktemp("environments") / "home")
 
 
 @pytest.fixture
