@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,10 @@ from pydantic import BaseModel
 
 MARKER_NAME = "_complete.json"
 RECORD_NAME = "record.json"
-_UNFINISHED_NAME = re.compile(r".+-[0-9a-f]{16}-([0-9]{1,9})-[0-9a-f]{8}")
+_UNFINISHED_NAME = re.compile(r".+-[0-9a-f]{16}(?:-([0-9a-f]{8}))?-([0-9]{1,9})-[0-9a-f]{8}")
+"""Name, machine (none in names from before there were several), process and a random part."""
+FOREIGN_DAYS = 14
+"""How old what another machine left unfinished must be: whether its process is alive is not known here."""
 
 R = TypeVar("R", bound="StageRecord")
 
@@ -112,7 +117,7 @@ class ContentStore:
             name: ends in `-` and 16 hexadecimal digits.
         """
         self._unfinished.mkdir(parents=True, exist_ok=True)
-        folder = self._unfinished / f"{name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder = self._unfinished / f"{name}-{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         try:
             yield folder
@@ -132,11 +137,14 @@ class ContentStore:
         return stored.model_copy(update={"reused": reused}), path
 
     def sweep(self) -> list[str]:
-        """Remove what killed processes of this machine left unfinished; return the removed names."""
+        """Remove what killed processes of this machine left unfinished; return the removed names.
+
+        What lies there from other machines that share the folder is removed after `FOREIGN_DAYS` only.
+        """
         removed = []
         for folder in sorted(self._unfinished.glob("*-*-*-*")):
             named = _UNFINISHED_NAME.fullmatch(folder.name)
-            if named and not _is_alive(int(named[1])):
+            if named and _is_abandoned(folder, named[1] or _machine(), int(named[2])):
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(folder.name)
         return removed
@@ -194,6 +202,20 @@ def _is_complete(path: Path) -> bool:
         return all((path / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _is_abandoned(folder: Path, machine: str, process_id: int) -> bool:
+    if machine == _machine():
+        return not _is_alive(process_id)
+    try:
+        return time.time() - folder.stat().st_mtime > FOREIGN_DAYS * 86_400
+    except FileNotFoundError:
+        return False
+
+
+@cache
+def _machine() -> str:
+    return digest_of(socket.gethostname())[:8]
 
 
 def _is_alive(process_id: int) -> bool:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -441,6 +442,23 @@ def test_sweep_leaves_foreign_folders_alone(store: ContentStore) -> None:
     foreign.mkdir()
     assert store.sweep() == []
     assert foreign.exists()
+
+
+def test_sweep_leaves_the_work_of_other_machines_alone(store: ContentStore) -> None:
+    """A process of the same number may not be alive here, and be at work there."""
+    with store.create(KEY) as own:
+        name, machine, process, random = own.name.rsplit("-", 3)
+        fill(own)
+    assert (len(machine), int(process)) == (8, os.getpid())
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(30)
+    folders = {m: store.root / "unfinished" / f"{name}-{m}-{ended.pid}-{random}" for m in (machine, "0" * 8, "1" * 8)}
+    for folder in folders.values():
+        folder.mkdir()
+    long_ago = time.time() - 15 * 86_400
+    os.utime(folders["1" * 8], (long_ago, long_ago))
+    assert set(store.sweep()) == {folders[machine].name, folders["1" * 8].name}
+    assert folders["0" * 8].exists()
 
 
 def test_stage_names_with_dashes_are_swept_too(store: ContentStore) -> None:
