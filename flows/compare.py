@@ -5,7 +5,7 @@ from prefect.runtime import flow_run
 
 from flows.compare_config import CANDIDATES, Budget, CandidateName, CompareConfig, Folds, Trials
 from flows.compare_result import CompareResult, collect, finished
-from flows.config import DataConfig, GateConfig, MaskConfig, RegistryConfig, TrainingConfig
+from flows.config import DataConfig, GateConfig, MaskConfig, RegistryConfig, ShardsConfig, TrainingConfig
 from flows.measuring import measure_candidates
 from flows.orphaned_runs import begin
 from flows.reporting import page_or_problem
@@ -28,6 +28,7 @@ def compare(
     gate: GateConfig = GateConfig(),  # noqa: B008
     registry: RegistryConfig = RegistryConfig(),  # noqa: B008
     ship: bool = False,
+    shards: ShardsConfig = ShardsConfig(),  # noqa: B008
 ) -> CompareResult:
     """Measure many ways to train on the same folds, and say which to prefer; the test split is not read.
 
@@ -41,6 +42,7 @@ def compare(
         gate: What a shipped model must reach.
         registry: Where a shipped model goes.
         ship: Train the recommended candidate at once.
+        shards: Who carries out the work on images.
     """
     config = CompareConfig(
         data=data,
@@ -52,10 +54,11 @@ def compare(
         gate=gate,
         registry=registry,
         ship=ship,
+        shards=shards,
     )
     home = begin()
 
-    images = ingest_images(home, data)
+    images = ingest_images(home, data, shards)
     manifest = build_manifest(home, images, data, MaskConfig(), "classification")
     standings = measure_candidates(home, manifest, config)
     ranking = rank(standings, budget)

@@ -12,6 +12,7 @@ from flows.config import (
     DataConfig,
     GateConfig,
     RegistryConfig,
+    ShardsConfig,
     TrainConfig,
     TrainingConfig,
     idle_fields,
@@ -118,8 +119,13 @@ class CompareConfig(Group):
         description="Train the recommended candidate at once, through its gate into the registry.",
         json_schema_extra={"position": 9},
     )
+    shards: ShardsConfig = Field(
+        default=ShardsConfig(),
+        description="Who carries out the work on images.",
+        json_schema_extra={"position": 10},
+    )
     as_json: bool = Field(
-        default=False, alias="json", description="One JSON line instead of a table.", json_schema_extra={"position": 10}
+        default=False, alias="json", description="One JSON line instead of a table.", json_schema_extra={"position": 11}
     )
 
     @property
@@ -147,7 +153,7 @@ class CompareConfig(Group):
             _drop(training, field.removeprefix("training.").split("."))
         if options:
             training["network"] = {**training.get("network", {}), **options}
-        groups = {"data": self.data, "gate": self.gate, "registry": self.registry}
+        groups = {"data": self.data, "gate": self.gate, "registry": self.registry, "shards": self.shards}
         try:
             return TrainConfig.model_validate({**groups, "training": training | own})
         except ValidationError as error:

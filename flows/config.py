@@ -19,6 +19,7 @@ from flows.group_config import Group
 from flows.network_config import AnomalyConfig as AnomalyConfig
 from flows.network_config import DetectorConfig as DetectorConfig
 from flows.network_config import NetworkConfig as NetworkConfig
+from flows.shards_config import ShardsConfig as ShardsConfig
 
 Task = Literal["classification", "detection", "anomaly"]
 GroundTruthTask = Literal["auto", "classification", "detection"]
@@ -214,6 +215,7 @@ class TrainConfig(Group):
     evaluation: EvaluationConfig = Field(default=EvaluationConfig(), description="How the model is measured.")
     gate: GateConfig = Field(default=GateConfig(), description="What a model must reach to be staged.")
     registry: RegistryConfig = Field(default=RegistryConfig(), description="Where the model goes.")
+    shards: ShardsConfig = Field(default=ShardsConfig(), description="Who carries out the work on images.")
 
     @property
     def input_size(self) -> int:
@@ -304,3 +306,4 @@ class GroundTruthConfig(Group):
         description="Put before every image reference written, such as s3://bucket/photos/; empty leaves them relative "
         "to the image folder.",
     )
+    shards: ShardsConfig = Field(default=ShardsConfig(), description="Who carries out the work on images.")

@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.config import DataConfig, GroundTruthConfig, GroundTruthTask, ManifestFormat, MaskConfig
+from flows.config import DataConfig, GroundTruthConfig, GroundTruthTask, ManifestFormat, MaskConfig, ShardsConfig
 from flows.ground_truth_result import GroundTruthResult, collect, finished
 from flows.orphaned_runs import begin
 from tasks.export.task import export_ground_truth, require_exportable
@@ -20,6 +20,7 @@ def ground_truth(
     output: str = "",
     format: ManifestFormat = "ground-truth",
     reference_prefix: str = "",
+    shards: ShardsConfig = ShardsConfig(),  # noqa: B008
 ) -> GroundTruthResult:
     """Turn any labelled source into manifests of train, validation and test images.
 
@@ -30,14 +31,21 @@ def ground_truth(
         output: Folder to write to; empty takes one in Keeneye's home.
         format: The format of the files written.
         reference_prefix: Put before every image reference written.
+        shards: Who carries out the work on images.
     """
     config = GroundTruthConfig(
-        task=task, data=data, masks=masks, output=output, format=format, reference_prefix=reference_prefix
+        task=task,
+        data=data,
+        masks=masks,
+        output=output,
+        format=format,
+        reference_prefix=reference_prefix,
+        shards=shards,
     )
     require_exportable(config)
     home = begin()
 
-    images = ingest_images(home, data)
+    images = ingest_images(home, data, shards)
     manifest = build_manifest(home, images, data, masks, task)
     described = write_data_report(home, images, manifest, data, masks)
     exported = export_ground_truth(home, images, manifest, described, config)

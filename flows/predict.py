@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.config import ModelAddress
+from flows.config import ModelAddress, ShardsConfig
 from flows.orphaned_runs import begin
 from flows.predict_config import ImagesConfig, OverlayCount, Overlays, Percent, PredictConfig, ShardSize
 from flows.predict_result import PredictResult, collect, finished
@@ -23,6 +23,7 @@ def predict(
     max_overlays: OverlayCount = 100,
     shard_size: ShardSize = 256,
     images: ImagesConfig = ImagesConfig(),  # noqa: B008 - frozen, and the form shows its fields
+    shards: ShardsConfig = ShardsConfig(),  # noqa: B008
 ) -> PredictResult:
     """Run a registered model over a folder, an archive or a manifest of images.
 
@@ -37,6 +38,7 @@ def predict(
         max_overlays: Pictures drawn at most, of the first images.
         shard_size: Images that are kept together as they are done; a stopped run goes on after them.
         images: Which image files are read.
+        shards: Who carries out the work on images.
     """
     config = PredictConfig(
         model=model,
@@ -49,6 +51,7 @@ def predict(
         max_overlays=max_overlays,
         shard_size=shard_size,
         images=images,
+        shards=shards,
     )
     require_predictable(config)
     home = begin()

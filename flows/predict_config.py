@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.config import ModelAddress
+from flows.config import ModelAddress, ShardsConfig
 from flows.group_config import Group
 
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
@@ -89,3 +89,4 @@ class PredictConfig(Group):
         default=256, description="Images that are kept together as they are done; a stopped run goes on after them."
     )
     images: ImagesConfig = Field(default=ImagesConfig(), description="Which image files are read.")
+    shards: ShardsConfig = Field(default=ShardsConfig(), description="Who carries out the work on images.")

@@ -9,6 +9,7 @@ from flows.config import (
     GateConfig,
     MaskConfig,
     RegistryConfig,
+    ShardsConfig,
     Task,
     TrainConfig,
     TrainingConfig,
@@ -36,6 +37,7 @@ def train(
     evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008
     gate: GateConfig = GateConfig(),  # noqa: B008
     registry: RegistryConfig = RegistryConfig(),  # noqa: B008
+    shards: ShardsConfig = ShardsConfig(),  # noqa: B008
 ) -> TrainResult:
     """Turn a folder of labelled images into a registered model version, staged when it is good enough.
 
@@ -47,14 +49,14 @@ def train(
         evaluation: How the model is measured.
         gate: What the model must reach to be staged.
         registry: Where the model goes.
+        shards: Who carries out the work on images.
     """
-    config = TrainConfig(
-        task=task, data=data, masks=masks, training=training, evaluation=evaluation, gate=gate, registry=registry
-    )
+    groups = {"data": data, "masks": masks, "training": training, "evaluation": evaluation, "gate": gate}
+    config = TrainConfig(task=task, registry=registry, shards=shards, **groups)
     staging = environment_config("staging") if registry.stage else None
     home = begin()
 
-    images = ingest_images(home, data)
+    images = ingest_images(home, data, shards)
     manifest = build_manifest(home, images, data, masks, task)
     described = write_data_report(home, images, manifest, data, masks)
     model = train_model(home, manifest, config)

@@ -8,14 +8,19 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from tasks.annotations.annotated import AnnotatedImage
 from tasks.annotations.references import RewriteRule
 from tasks.ingest.annotation_files import ReadingRules
+from tasks.ingest.checks import CheckedFiles, ImageLimits
 from tasks.ingest.layouts import Listing
 from tasks.ingest.listing import list_source as list_opened
+from tasks.ingest.read import Report, check_sources, hash_sources
 from tasks.ingest.sources import OpenedSource
+from tasks.stores.content import ContentStore
 from tests.makers import paint_marks, paint_with_boxes, save
 
 OPEN = ReadingRules(mode="open")
@@ -36,6 +41,18 @@ def list_source(
     """List a folder, or the annotation file that is named, whose references are relative to `root`."""
     source = OpenedSource(folder or (annotation_file.parent if annotation_file else root), root, annotation_file)
     return list_opened(source, [RewriteRule.parse(rule) for rule in rewrite], OPEN)
+
+
+def check_files(
+    root: Path, files: Sequence[AnnotatedImage], limits: ImageLimits, report: Report = lambda done, total: None
+) -> CheckedFiles:
+    """Hash and check files, their shards kept nowhere."""
+    with TemporaryDirectory() as store:
+        listings = [Listing("class folders", tuple(files))]
+        (checked,) = check_sources(
+            ContentStore(Path(store)), hash_sources([root], listings, lambda done, total: None), limits, report
+        )
+    return checked
 
 
 def some_boxes(*refs: str) -> dict[str, list[Box]]:

@@ -17,7 +17,18 @@ NETWORKS = ("tasks/train/classifier/", "tasks/train/detector/", "tasks/train/lea
 OF_CONFIGS = r"(flows\.([a-z_]+_)?config|tasks\.errors|tasks\.tracking\.environment_names)(\.|$)"
 """What a config may import of Keeneye: cheap to import, for the command line reads a request before anything else."""
 NOUNS = {
-    *("annotations", "bundle", "dataset", "features", "ground_truth", "metrics", "serving", "stores", "tracking"),
+    *(
+        "annotations",
+        "bundle",
+        "dataset",
+        "features",
+        "ground_truth",
+        "metrics",
+        "serving",
+        "shards",
+        "stores",
+        "tracking",
+    ),
     "vision",
 }
 MODULES = sorted(
@@ -77,6 +88,7 @@ def test_every_room_is_known():
             "onnxruntime", ("tasks/bundle/", "tasks/bundle_export/"), id="onnxruntime in bundle and its export"
         ),
         pytest.param("openvino", ("tasks/bundle_export/",), id="openvino in the export"),
+        pytest.param("distributed", ("tasks/shards/",), id="Dask in shards"),
         pytest.param("tasks.engine", ("tasks/*/*task.py",), id="engine in shells"),
     ],
 )

@@ -2,45 +2,104 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from tasks.annotations.annotated import AnnotatedImage
 from tasks.dataset.findings import Finding
-from tasks.ingest.checks import THREADS, CheckedFiles, ImageLimits, check_files, leads_out
+from tasks.ingest.check_shards import (
+    SHARD_IMAGES,
+    CheckWork,
+    Digests,
+    HashedFile,
+    HashWork,
+    file_digest,
+    read_shards,
+)
+from tasks.ingest.checks import CheckedFiles, ImageLimits
 from tasks.ingest.layouts import Listing
+from tasks.shards.runner import HERE, ShardRunner, shards_of
+from tasks.stores.content import ContentStore
 
-_IMAGE = TypeAdapter(AnnotatedImage)
+Report = Callable[[int, int], None]
 
 
-def content_digest(root: Path, listing: Listing) -> str:
-    """SHA-256 over the layout, what is said of every listed image, and the bytes of images, masks and manifests.
+@dataclass(frozen=True, slots=True)
+class HashedListing:
+    """A listing, and what its files held when they were hashed.
 
-    Hashing reads everything once, at the disk's speed; a cheaper stand-in (sizes and dates) would let a changed
-    picture pass unseen.
+    Attributes:
+        root: folder to which references are relative.
+        listing: what is said of the files.
+        digests: of each listed file.
+        manifests: of each manifest's bytes.
     """
-    digest = hashlib.sha256(listing.layout.encode())
-    with ThreadPoolExecutor(THREADS) as pool:
-        for text in pool.map(lambda file: _describe(root, file), listing.files):
-            digest.update(text.encode("utf-8"))
-    for finding in listing.findings:
-        digest.update(finding.model_dump_json().encode("utf-8"))
-    # Manifests are read again when they are annotated, each with all its lines.
-    for manifest in listing.manifests:
-        digest.update(f"{manifest}\0{_file_digest(Path(manifest))}\n".encode())
-    return digest.hexdigest()
+
+    root: Path
+    listing: Listing
+    digests: tuple[Digests, ...]
+    manifests: Digests
+
+    @property
+    def files(self) -> list[HashedFile]:
+        """The listed files."""
+        return list(map(HashedFile, self.listing.files, self.digests))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the layout, what is said of every listed image, and the bytes of images, masks and manifests.
+
+        Hashing reads everything once, at the disk's speed; a cheaper stand-in (sizes and dates) would let a changed
+        picture pass unseen.
+        """
+        digest = hashlib.sha256(self.listing.layout.encode())
+        for file in self.files:
+            digest.update(f"{file.description}\n".encode())
+        for finding in self.listing.findings:
+            digest.update(finding.model_dump_json().encode("utf-8"))
+        # Manifests are read again when they are annotated, each with all its lines.
+        for manifest, found in zip(self.listing.manifests, self.manifests, strict=True):
+            digest.update(f"{manifest}\0{found}\n".encode())
+        return digest.hexdigest()
+
+
+def hash_sources(
+    roots: Sequence[Path], listings: Sequence[Listing], report: Report, runner: ShardRunner = HERE
+) -> list[HashedListing]:
+    """Hash every listed image of the sources, with masks and manifests."""
+    tell = _summed(report, sum(len(listing.files) for listing in listings))
+    hashed = []
+    for root, listing in zip(roots, listings, strict=True):
+        digests = runner.map(HashWork(root), shards_of(listing.files, SHARD_IMAGES), tell)
+        found = tuple(chain.from_iterable(digests))
+        hashed.append(HashedListing(root, listing, found, manifest_digests(listing)))
+    return hashed
+
+
+def manifest_digests(listing: Listing) -> Digests:
+    """Return the digests of a listing's manifests."""
+    return tuple(file_digest(Path(manifest)) for manifest in listing.manifests)
 
 
 def check_sources(
-    roots: Sequence[Path], listings: Sequence[Listing], limits: ImageLimits, report: Callable[[int, int], None]
+    store: ContentStore,
+    hashed: Sequence[HashedListing],
+    limits: ImageLimits,
+    report: Report,
+    runner: ShardRunner = HERE,
 ) -> list[CheckedFiles]:
-    """Check every listed image of the source, and of the test source when there is one.
+    """Check every image of the source, and of the test source when there is one.
 
     What stands in both is tested on, not trained on: it is left out of the first, as a finding.
+
+    Raises:
+        SourceChanged: when a file is not as it was when it was hashed.
     """
-    checked = [check_files(root, listing.files, limits, report) for root, listing in zip(roots, listings, strict=True)]
+    tell = _summed(report, sum(len(one.digests) for one in hashed))
+    checked = [
+        read_shards(list(runner.map(CheckWork(store, one.root, limits), shards_of(one.files, SHARD_IMAGES), tell)))
+        for one in hashed
+    ]
     return [_without_test_images(*checked), checked[1]] if len(checked) == 2 else checked
 
 
@@ -62,18 +121,12 @@ def _without_test_images(train: CheckedFiles, test: CheckedFiles) -> CheckedFile
     return CheckedFiles(entries, thumbnails, (*train.findings, *findings))
 
 
-def _describe(root: Path, file: AnnotatedImage) -> str:
-    refs = [ref for ref in (file.source_ref, file.mask_ref) if ref]
-    digests = ["outside" if leads_out(root, ref) else _file_digest(root / ref) for ref in refs]
-    return "\0".join([_IMAGE.dump_json(file).decode(), *digests]) + "\n"
+def _summed(report: Report, total: int) -> Callable[[int], None]:
+    done = 0
 
+    def tell(count: int) -> None:
+        nonlocal done
+        done += count
+        report(done, total)
 
-def _file_digest(path: Path) -> str:
-    try:
-        # To open a pipe is to wait for one who writes.
-        if not path.is_file():
-            return "no file"
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        return f"unreadable: {type(error).__name__}"
+    return tell

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.config import DataConfig
+from flows.config import DataConfig, ShardsConfig
 from tasks import engine
 from tasks.annotations.references import RewriteRule
 from tasks.dataset.entries import write_index
@@ -12,10 +12,11 @@ from tasks.dataset.findings import Finding, count_by_code, require_enough_valid,
 from tasks.errors import DataError, SourceChanged
 from tasks.ground_truth.read import is_of_line
 from tasks.ingest.annotation_files import ReadingRules, split_named_by
+from tasks.ingest.check_shards import save_thumbnails
 from tasks.ingest.checks import CheckedFiles, ImageLimits
 from tasks.ingest.layouts import Listing
 from tasks.ingest.listing import list_source
-from tasks.ingest.read import check_sources, content_digest
+from tasks.ingest.read import check_sources, hash_sources, manifest_digests
 from tasks.ingest.records import (
     FINDINGS_FILE,
     IMAGES_FILE,
@@ -29,6 +30,7 @@ from tasks.ingest.records import (
 )
 from tasks.ingest.sources import OpenedSource, default_dataset_name, open_source, with_images
 from tasks.ingest.unlabelled import list_unlabelled
+from tasks.shards.runner import ShardRunner, open_runner
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 
@@ -37,14 +39,25 @@ LISTING_VERSION = "1"
 
 
 @engine.stage("ingest images")
-def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
+def ingest_images(home: Home, data: DataConfig, shards: ShardsConfig = ShardsConfig()) -> IngestedImages:  # noqa: B008
     """Read and check the source (and the test source), leaving bad images out as findings."""
+    with open_runner(home.store.root, shards) as runner:
+        record, path = _ingested(home, data, runner)
+    record = record.model_copy(update={"entry_path": str(path)})
+    _tell(record)
+    require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, path / FINDINGS_FILE)
+    return record
+
+
+def _ingested(home: Home, data: DataConfig, runner: ShardRunner) -> tuple[IngestedImages, Path]:
     with engine.progress("fetch images", "objects") as report:
         opened = [_open_and_list(home, source, data, report) for source in (data.source, data.test_source) if source]
     sources, listings = [source for source, _ in opened], [listing for _, listing in opened]
     roots = [source.root for source in sources]
     limits, name = _limits(data), data.name or default_dataset_name(data.source)
-    digests = list(map(content_digest, roots, listings))
+    with engine.progress("hash images", "images") as report:
+        hashed = hash_sources(roots, listings, report, runner)
+    digests = [one.digest for one in hashed]
     key = StageKey(
         stage="ingest",
         version=STAGE_VERSION,
@@ -54,16 +67,14 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
     )
 
     def make(folder: Path) -> IngestedImages:
-        import numpy as np
-
         with engine.progress("check images", "images") as report:
-            checked = check_sources(roots, listings, limits, report)
-        if list(map(content_digest, roots, listings)) != digests:
-            raise SourceChanged(f"files of {roots[0]} changed while they were read; start the run again")
+            checked = check_sources(home.store, hashed, limits, report, runner)
+        # What is checked is held against its digest; manifests were read before.
+        if [manifest_digests(listing) for listing in listings] != [one.manifests for one in hashed]:
+            raise SourceChanged(f"manifests of {roots[0]} changed while they were read; start the run again")
         for file_name, one in zip((IMAGES_FILE, TEST_IMAGES_FILE), checked, strict=False):
             write_index(folder / file_name, one.entries)
-        thumbnails = [small for one in checked for small in one.thumbnails]
-        np.save(folder / THUMBNAILS_FILE, np.stack(thumbnails) if thumbnails else np.empty(0), allow_pickle=False)
+        save_thumbnails(folder / THUMBNAILS_FILE, [small for one in checked for small in one.thumbnails])
         findings = list(_all_findings(listings, checked))
         write_findings(folder / FINDINGS_FILE, findings)
         _write_stated_references(folder, listings)
@@ -83,11 +94,7 @@ def ingest_images(home: Home, data: DataConfig) -> IngestedImages:
             findings=count_by_code(findings),
         )
 
-    record, path = home.store.reuse_or_make(key, IngestedImages, make)
-    record = record.model_copy(update={"entry_path": str(path)})
-    _tell(record)
-    require_enough_valid(record.listed, record.invalid, data.max_invalid_fraction, path / FINDINGS_FILE)
-    return record
+    return home.store.reuse_or_make(key, IngestedImages, make)
 
 
 @engine.stage("list images")

@@ -8,15 +8,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 from tasks.bundle.predictor import BATCH_SIZE, Prediction, Predictor
 from tasks.dataset.findings import Finding, count_by_code, write_findings
 from tasks.predict.answers import ImageAnswer, write_answers
-from tasks.predict.image_files import FramedImage, HashedFile, ReadLimits, frame_file, hash_file
+from tasks.predict.image_files import DECODERS, FramedImage, HashedFile, ReadLimits, frame_file, hash_file
 from tasks.predict.records import ANSWERS_FILE, FINDINGS_FILE
+from tasks.shards.runner import Tell, shards_of
 from tasks.stores.content import ContentStore, StageKey, StageRecord
 
 SHARD_STAGE = "predict-shard"
@@ -36,82 +37,72 @@ class Shard(StageRecord, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class ShardWork:
-    """What all shards of a run share.
+class PredictWork:
+    """Predicts shards of image references.
 
     Attributes:
         store: keeps the shards.
         root: folder to which references are relative.
         limits: of the files.
+        bundle: folder of the model.
         bundle_digest: of the model.
-        open_predictor: returns the model, opened at the first call.
-        pool: threads that read, decode and frame.
     """
 
     store: ContentStore
     root: Path
     limits: ReadLimits
+    bundle: Path
     bundle_digest: str
-    open_predictor: Callable[[], Predictor]
-    pool: ThreadPoolExecutor
+
+    def __call__(self, shard: Sequence[str], threads: int, tell: Tell) -> tuple[Shard, Path]:
+        """Return a shard's record and entry: from the store when its files are as they were, else predicted now.
+
+        Raises:
+            SourceChanged: when a file changes while the shard is predicted.
+        """
+        with ThreadPoolExecutor(min(threads, DECODERS) or DECODERS) as pool:
+            files = list(pool.map(lambda ref: hash_file(self.root, ref, self.limits), shard))
+
+            def make(folder: Path) -> Shard:
+                predictor, findings = _open(self.bundle, self.bundle_digest, threads), list[Finding]()
+                framed = _ahead(pool, lambda file: frame_file(self.root, file, self.limits, predictor), files)
+                answers = list(_answers(predictor, framed, findings, tell))
+                write_answers(folder / ANSWERS_FILE, answers)
+                write_findings(folder / FINDINGS_FILE, findings)
+                return Shard(predicted=len(answers), findings=count_by_code(findings))
+
+            return self.store.reuse_or_make(self._key(files), Shard, make)
+
+    def _key(self, files: Sequence[HashedFile]) -> StageKey:
+        return StageKey(
+            stage=SHARD_STAGE,
+            version=SHARD_VERSION,
+            inputs={
+                "bundle": self.bundle_digest,
+                "root": str(self.root),  # findings name it
+                "files": [[file.source_ref, file.content] for file in files],
+            },
+            config={"limits": asdict(self.limits), "batch": BATCH_SIZE},
+            libraries=("numpy", "onnxruntime", "opencv-python-headless", "pillow"),
+        )
 
 
-def predict_shard(work: ShardWork, refs: Sequence[str], report: Callable[[int], None]) -> tuple[Shard, Path]:
-    """Return a shard's record and entry: from the store when its files are as they were, else predicted now.
-
-    Args:
-        work: what all shards share.
-        refs: the images.
-        report: called with the number of images that are done.
-
-    Raises:
-        SourceChanged: when a file changes while the shard is predicted.
-    """
-    files = list(work.pool.map(lambda ref: hash_file(work.root, ref, work.limits), refs))
-
-    def make(folder: Path) -> Shard:
-        findings: list[Finding] = []
-        answers = list(_answers(work, files, findings, report))
-        write_answers(folder / ANSWERS_FILE, answers)
-        write_findings(folder / FINDINGS_FILE, findings)
-        return Shard(predicted=len(answers), findings=count_by_code(findings))
-
-    return work.store.reuse_or_make(_key(work, files), Shard, make)
-
-
-def groups_of(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` items, the last one perhaps shorter."""
-    remaining = iter(items)
-    while group := list(islice(remaining, size)):
-        yield group
-
-
-def _key(work: ShardWork, files: Sequence[HashedFile]) -> StageKey:
-    return StageKey(
-        stage=SHARD_STAGE,
-        version=SHARD_VERSION,
-        inputs={
-            "bundle": work.bundle_digest,
-            "root": str(work.root),  # findings name it
-            "files": [[file.source_ref, file.content] for file in files],
-        },
-        config={"limits": asdict(work.limits), "batch": BATCH_SIZE},
-        libraries=("numpy", "onnxruntime", "opencv-python-headless", "pillow"),
-    )
+@lru_cache(1)
+def _open(bundle: Path, digest: str, threads: int) -> Predictor:
+    """Open a model once for all shards of a run that this process carries out."""
+    return Predictor.open(bundle, expected_digest=digest, threads=threads)
 
 
 def _answers(
-    work: ShardWork, files: Sequence[HashedFile], findings: list[Finding], report: Callable[[int], None]
+    predictor: Predictor, framed: Iterable[FramedImage | Finding], findings: list[Finding], tell: Tell
 ) -> Iterator[ImageAnswer]:
-    predictor = work.open_predictor()
     is_detector = predictor.card.task == "detection"
-    framed = _ahead(work.pool, lambda file: frame_file(work.root, file, work.limits, predictor), files)
-    for batch in groups_of(_without_findings(framed, findings), BATCH_SIZE):
+    for batch in shards_of(_without_findings(framed, findings), BATCH_SIZE):
         predictions = predictor.predict_prepared([image.prepared for image in batch])
         yield from (_answer(*pair, is_detector) for pair in zip(batch, predictions, strict=True))
-        report(len(batch))
+        tell(len(batch))
     if findings:
-        report(len(findings))
+        tell(len(findings))
 
 
 def _ahead(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -1,22 +1,19 @@
 """Batch prediction, as Prefect runs it: the model fetched once, images predicted in shards, the results written."""
 
-import functools
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flows.predict_config import PredictConfig
 from tasks import engine
 from tasks.bundle.format import read_model_card
-from tasks.bundle.predictor import Predictor
 from tasks.dataset.findings import Finding, add_counts
 from tasks.errors import DataError, RegistryError, RequestError
 from tasks.ingest.records import ListedImages, read_listed
 from tasks.predict.answers import ImageAnswer, read_answers
-from tasks.predict.image_files import DECODERS, ReadLimits
+from tasks.predict.image_files import ReadLimits
 from tasks.predict.records import (
     ANSWERS_FILE,
     FINDINGS_FILE,
@@ -27,8 +24,9 @@ from tasks.predict.records import (
     WrittenPredictions,
 )
 from tasks.predict.results import ResultOptions, numbered, write_results
-from tasks.predict.shards import Shard, ShardWork, groups_of, predict_shard
+from tasks.predict.shards import PredictWork, Shard
 from tasks.predict.summary import SUMMARY_FILE, SummaryInputs, first_of_each_code, render_summary
+from tasks.shards.runner import open_runner, shards_of
 from tasks.stores.content import ContentStore, StageKey, digest_of
 from tasks.stores.home import Home
 from tasks.stores.object_output import Output, output_at
@@ -157,13 +155,9 @@ def write_predictions(
 def _predict_shards(
     home: Home, model: FetchedModel, images: ListedImages, config: PredictConfig
 ) -> list[tuple[Shard, Path]]:
-    @functools.cache
-    def open_predictor() -> Predictor:
-        return Predictor.open(Path(model.bundle_path), expected_digest=model.bundle_digest)
-
     shards: list[tuple[Shard, Path]] = []
     done = reused = 0
-    with engine.progress("predict", "images") as report, ThreadPoolExecutor(DECODERS) as pool:
+    with engine.progress("predict", "images") as report, open_runner(home.store.root, config.shards) as runner:
 
         def tell(count: int) -> None:
             nonlocal done
@@ -171,13 +165,14 @@ def _predict_shards(
             # Those that were there already would make the rate too good and the time left too short.
             report(done, images.images - reused)
 
-        root, digest = Path(images.root), model.bundle_digest
-        work = ShardWork(home.store, root, _limits(config), digest, open_predictor, pool)
-        for group in groups_of(read_listed(images.list_path), config.shard_size):
-            shard, path = predict_shard(work, [image.source_ref for image in group], tell)
+        work = PredictWork(home.store, Path(images.root), _limits(config), Path(model.bundle_path), model.bundle_digest)
+        listed = (image.source_ref for image in read_listed(images.list_path))
+        sizes = (min(config.shard_size, images.images - start) for start in range(0, images.images, config.shard_size))
+        carried_out = runner.map(work, shards_of(listed, config.shard_size), tell)
+        for size, (shard, path) in zip(sizes, carried_out, strict=True):
             shards.append((shard, path))
             if shard.reused:
-                reused += len(group)
+                reused += size
     return shards
 
 

@@ -120,7 +120,8 @@ def _told(version: RegisteredVersion, info: VersionInfo, status: Status, reasons
 def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
     """Identify a request: data, code and settings; where the data lies and what they are called does not count."""
     # What `data` says is in the manifest, and so in the model's key.
-    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}})
+    # Who carries out shards shapes nothing.
+    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}, "shards": True})
     return digest_of([name, manifest.dataset_digest, model.key, evaluation.key, settings])
 
 
@@ -136,7 +137,8 @@ def _fields_of(info: VersionInfo) -> dict[str, Any]:
 
 
 def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig) -> None:
-    settings = config.model_dump(mode="json")
+    # What is logged once cannot change; a run that goes on may be carried out by others.
+    settings = config.model_dump(mode="json", exclude={"shards"})
     tags = {
         DATASET_DIGEST_TAG: manifest.dataset_digest,
         "keeneye.bundle_digest": model.bundle_digest,

@@ -13,21 +13,24 @@ from tasks.bundle.preprocessing import Steps
 from tasks.dataset.entries import ImageEntry
 from tasks.features.feature_set import FeatureSet, image_threads
 from tasks.features.keypoints import DESCRIPTOR_WIDTH, Descriptors, SiftWords
+from tasks.shards.runner import HERE, ShardRunner
 from tasks.stores.content import ContentStore, digest_of
 from tasks.train.feature_cache import FeatureCache, Features, Rows
 from tasks.train.views import View, see
 
 
 def engineered_cache(
-    store: ContentStore, features: FeatureSet, steps: Steps, views: Sequence[View] = ()
+    store: ContentStore, features: FeatureSet, steps: Steps, views: Sequence[View] = (), runner: ShardRunner = HERE
 ) -> FeatureCache:
     """Return the features of framed images and of views of them; the normalising is for networks and plays no part."""
-    return FeatureCache(store, _Engineered(features, steps, views))
+    return FeatureCache(store, _Engineered(features, steps, views), runner)
 
 
-def descriptor_cache(store: ContentStore, step: SiftWords, steps: Steps, views: Sequence[View] = ()) -> FeatureCache:
+def descriptor_cache(
+    store: ContentStore, step: SiftWords, steps: Steps, views: Sequence[View] = (), runner: ShardRunner = HERE
+) -> FeatureCache:
     """Return the descriptors of framed images and of views of them: V x (K x 128) whole numbers, filled up with 0."""
-    return FeatureCache(store, _Described(step, steps, views))
+    return FeatureCache(store, _Described(step, steps, views), runner)
 
 
 class _Engineered:
@@ -38,14 +41,14 @@ class _Engineered:
             for part in self._parts
         )
 
-    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> list[Features]:
+    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int], threads: int) -> list[Features]:
         parts = [self._parts[block] for block in blocks]
 
         def rows(entry: ImageEntry) -> list[Features]:
             seen = see(root, entry, self._steps, self._views)
             return [np.stack([part.extract(image) for image in seen]) for part in parts]
 
-        with image_threads() as pool:
+        with image_threads(threads) as pool:
             return [np.stack(block) for block in zip(*pool.map(rows, shard), strict=True)]
 
 
@@ -54,12 +57,12 @@ class _Described:
         self._step, self._steps, self._views = step, steps, views
         self.stages = (f"descriptors-{_shape(steps, views, [step.name, step.version, step.keypoints])}",)
 
-    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> list[Rows]:
+    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int], threads: int) -> list[Rows]:
         def rows(entry: ImageEntry) -> Rows:
             seen = see(root, entry, self._steps, self._views)
             return np.stack([self._filled(self._step.describe(image)) for image in seen])
 
-        with image_threads() as pool:
+        with image_threads(threads) as pool:
             return [np.stack(list(pool.map(rows, shard)))]
 
     def _filled(self, descriptors: Descriptors) -> Rows:

@@ -1,6 +1,7 @@
 """Rows of features by image content, computed once: kept in shards, so that a kill loses one at most."""
 
 from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.dataset.entries import ImageEntry
+from tasks.shards.runner import HERE, ShardRunner, Tell, shards_of
 from tasks.stores.content import ContentStore, StageKey
 
 SHARD_IMAGES = 64
@@ -22,7 +24,7 @@ Rows = NDArray[Any]
 
 
 class RowSource(Protocol):
-    """What rows are computed from, in one or more blocks of columns that are kept apart.
+    """What rows are computed from, in one or more blocks of columns that are kept apart; it pickles.
 
     Attributes:
         stages: for each block, the name under which the store keeps it: other rows, another name.
@@ -33,9 +35,58 @@ class RowSource(Protocol):
         """One name for each block."""
         ...
 
-    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int]) -> Sequence[Rows]:
-        """Return those blocks of the rows of some images."""
+    def compute(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[int], threads: int) -> Sequence[Rows]:
+        """Return those blocks of the rows of some images, with at most so many threads (0: one per core)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureShard:
+    """Images of which some blocks of rows are wanted, by the blocks' places."""
+
+    entries: Sequence[ImageEntry]
+    blocks: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureWork:
+    """Computes and keeps the rows of shards.
+
+    Attributes:
+        store: keeps the rows.
+        source: what they are computed from.
+        root: folder to which references are relative.
+    """
+
+    store: ContentStore
+    source: RowSource
+    root: Path
+
+    def __call__(self, shard: FeatureShard, threads: int, tell: Tell) -> list[Path]:
+        """Return the entry of each block that is wanted.
+
+        Raises:
+            SourceChanged: when a file's bytes are not those that were checked at ingest.
+        """
+        keys = [self._key(block, shard.entries) for block in shard.blocks]
+        # Where another worker died after it had kept some.
+        missing = [place for place, key in enumerate(keys) if self.store.find(key) is None]
+        if missing:
+            blocks = [shard.blocks[place] for place in missing]
+            computed = self.source.compute(self.root, shard.entries, blocks, threads)
+            for place, rows in zip(missing, computed, strict=True):
+                self._keep(keys[place], shard.entries, rows)
+        tell(len(shard.entries))
+        return [self.store.entry_path(key) for key in keys]
+
+    def _key(self, block: int, entries: Sequence[ImageEntry]) -> StageKey:
+        images = [entry.sha256 for entry in entries]
+        return StageKey(self.source.stages[block], _FORMAT_VERSION, inputs={"images": images}, config={})
+
+    def _keep(self, key: StageKey, entries: Sequence[ImageEntry], rows: Rows) -> None:
+        with self.store.create(key) as folder:
+            np.save(folder / _FEATURES_FILE, rows, allow_pickle=False)
+            (folder / _DIGESTS_FILE).write_text("\n".join(entry.sha256 for entry in entries), encoding="ascii")
 
 
 class FeatureCache:
@@ -44,8 +95,8 @@ class FeatureCache:
     `computed` counts the images that this object computed anything of; rows found in the store do not count.
     """
 
-    def __init__(self, store: ContentStore, source: RowSource) -> None:
-        self._store, self._source = store, source
+    def __init__(self, store: ContentStore, source: RowSource, runner: ShardRunner = HERE) -> None:
+        self._store, self._source, self._runner = store, source, runner
         self.computed = 0
 
     def features(self, root: Path, entries: Sequence[ImageEntry], report: Callable[[int, int], None]) -> Features:
@@ -65,19 +116,19 @@ class FeatureCache:
         missing = [entry for digest, entry in unique.items() if any(digest not in rows for rows in blocks)]
         done = len(entries) - len(missing)
         report(done, len(entries))
-        for start in range(0, len(missing), SHARD_IMAGES):
-            shard = missing[start : start + SHARD_IMAGES]
-            self._add(root, shard, blocks)
-            done += len(shard)
-            self.computed += len(shard)
+        shards = [self._shard(part, blocks) for part in shards_of(missing, SHARD_IMAGES)]
+        folders = self._runner.map(FeatureWork(self._store, self._source, root), shards, lambda _: None)
+        for shard, kept in zip(shards, folders if shards else (), strict=True):
+            for block, folder in zip(shard.blocks, kept, strict=True):
+                blocks[block].update(_stored(folder))
+            done += len(shard.entries)
+            self.computed += len(shard.entries)
             report(done, len(entries))
         return [[rows[entry.sha256] for entry in entries] for rows in blocks]
 
-    def _add(self, root: Path, shard: Sequence[ImageEntry], blocks: Sequence[dict[str, Rows]]) -> None:
-        digests = [entry.sha256 for entry in shard]
-        wanted = [place for place, rows in enumerate(blocks) if any(digest not in rows for digest in digests)]
-        for place, features in zip(wanted, self._source.compute(root, shard, wanted), strict=True):
-            blocks[place].update(_stored(self._keep(self._source.stages[place], digests, features)))
+    def _shard(self, entries: Sequence[ImageEntry], blocks: Sequence[dict[str, Rows]]) -> FeatureShard:
+        wanted = [place for place, rows in enumerate(blocks) if any(entry.sha256 not in rows for entry in entries)]
+        return FeatureShard(entries, wanted)
 
     def _stored_rows(self, stage: str, wanted: Set[str]) -> dict[str, Rows]:
         """Return the rows of some images; those of others, of whatever dataset, are left alone."""
@@ -85,13 +136,6 @@ class FeatureCache:
         for folder in self._store.entries_of(stage):
             rows.update((digest, row) for digest, row in _stored(folder).items() if digest in wanted)
         return rows
-
-    def _keep(self, stage: str, digests: Sequence[str], features: Rows) -> Path:
-        key = StageKey(stage=stage, version=_FORMAT_VERSION, inputs={"images": list(digests)}, config={})
-        with self._store.create(key) as folder:
-            np.save(folder / _FEATURES_FILE, features, allow_pickle=False)
-            (folder / _DIGESTS_FILE).write_text("\n".join(digests), encoding="ascii")
-        return self._store.entry_path(key)
 
 
 def _stored(folder: Path) -> dict[str, Rows]:

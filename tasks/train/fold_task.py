@@ -8,6 +8,7 @@ from flows.config import TrainConfig
 from flows.provision_config import training_limit
 from tasks import engine
 from tasks.manifest.records import Manifest
+from tasks.shards.runner import open_runner
 from tasks.stores.content import StageKey, digest_of
 from tasks.stores.home import Home
 from tasks.train.deadline import OutOfTime, within
@@ -84,9 +85,10 @@ def _measure_head(
         # scikit-learn takes seconds to load; a fold that is known does without.
         from tasks.train.measure import measure_classifier
 
-        sources = feature_sources(home, config, views_for(manifest) if with_views else views)
-        lesson = head_lesson(manifest, config)
-        return measure_classifier(folder, lesson, sources, len(views), fold, engine.progress, until)
+        with open_runner(home.store.root, config.shards) as runner:
+            sources = feature_sources(home, config, views_for(manifest) if with_views else views, runner)
+            lesson = head_lesson(manifest, config)
+            return measure_classifier(folder, lesson, sources, len(views), fold, engine.progress, until)
 
     try:
         record, _ = home.store.reuse_or_make(key, MeasuredFold, make)

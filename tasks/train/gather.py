@@ -11,6 +11,7 @@ from tasks.bundle.preprocessing import Steps
 from tasks.dataset.entries import ImageEntry
 from tasks.features.feature_set import FeatureSet
 from tasks.features.keypoints import SiftWords
+from tasks.shards.runner import HERE, ShardRunner
 from tasks.stores.content import ContentStore
 from tasks.train.backbone import divide_by_kind
 from tasks.train.embed import embedding_cache
@@ -32,6 +33,7 @@ class FeatureSources:
         steps: what happens to an image before.
         views: what is seen of an image besides itself.
         seed: of everything random.
+        runner: who computes them.
         computed: by what features come from, number of images of which they were not known; grows when features are
             gathered.
     """
@@ -41,6 +43,7 @@ class FeatureSources:
     steps: Steps
     views: Sequence[View]
     seed: int
+    runner: ShardRunner = HERE
     computed: Counter[str] = field(default_factory=Counter)
 
 
@@ -69,7 +72,7 @@ def _embedded(
 ) -> Mapping[FeatureKind, Views]:
     if sources.backbone is None:
         raise ValueError("the kinds of features ask for a backbone, and there is none")
-    cache = embedding_cache(sources.store, sources.backbone, sources.steps, sources.views)
+    cache = embedding_cache(sources.store, sources.backbone, sources.steps, sources.views, sources.runner)
     with progress("embed images", "images") as report:
         blocks = divide_by_kind(cache.features(root, entries, report))
     sources.computed["backbone"] += cache.computed
@@ -79,7 +82,7 @@ def _embedded(
 def _extracted(
     features: FeatureSet, root: Path, entries: Sequence[ImageEntry], sources: FeatureSources, progress: Progress
 ) -> Mapping[FeatureKind, Views]:
-    cache = engineered_cache(sources.store, features, sources.steps, sources.views)
+    cache = engineered_cache(sources.store, features, sources.steps, sources.views, sources.runner)
     with progress("extract engineered features", "images") as report:
         blocks = cache.rows(root, entries, report)
     sources.computed["engineered"] += cache.computed
@@ -89,7 +92,7 @@ def _extracted(
 def _described(
     step: SiftWords, root: Path, entries: Sequence[ImageEntry], sources: FeatureSources, progress: Progress
 ) -> VisualWords:
-    cache = descriptor_cache(sources.store, step, sources.steps, sources.views)
+    cache = descriptor_cache(sources.store, step, sources.steps, sources.views, sources.runner)
     with progress("describe keypoints", "images") as report:
         (descriptors,) = cache.rows(root, entries, report)
     sources.computed["keypoints"] += cache.computed

@@ -10,6 +10,7 @@ from tasks.bundle.adjustments import adjustments
 from tasks.bundle.preprocessing import Steps, classifier_steps
 from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
+from tasks.shards.runner import HERE, ShardRunner, open_runner
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
 from tasks.train.backbone import backbone_key, backbone_path
@@ -43,7 +44,8 @@ def train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tra
         from tasks.train.learn import learn
 
         lesson = head_lesson(manifest, config)
-        return learn(folder, lesson, feature_sources(home, config, views), engine.progress)
+        with open_runner(home.store.root, config.shards) as runner:
+            return learn(folder, lesson, feature_sources(home, config, views, runner), engine.progress)
 
     return home.store.reuse_or_make(key, TrainedModel, make)
 
@@ -115,13 +117,15 @@ def head_lesson(manifest: Manifest, config: TrainConfig) -> "Lesson":
     )
 
 
-def feature_sources(home: Home, config: TrainConfig, views: Sequence[View]) -> "FeatureSources":
+def feature_sources(
+    home: Home, config: TrainConfig, views: Sequence[View], runner: ShardRunner = HERE
+) -> "FeatureSources":
     """Return what features come from; the backbone is exported at first use, when any of them asks for it."""
     from tasks.train.gather import FeatureSources
 
     asks = any(map(backbone_kinds, feature_sets(config.training.features)))
     exported = exported_backbone(home, config.input_size) if asks else None
-    return FeatureSources(home.store, exported, preprocessing_of(config), views, config.training.seed)
+    return FeatureSources(home.store, exported, preprocessing_of(config), views, config.training.seed, runner)
 
 
 def exported_backbone(home: Home, input_size: int) -> Path:

@@ -12,10 +12,11 @@ from PIL import Image
 from tasks.annotations.annotated import AnnotatedImage, StatedBox
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.truth import Truth
-from tasks.ingest.checks import CheckedFiles, ImageLimits, check_file, check_files, drop_duplicates
+from tasks.ingest.checks import CheckedFiles, ImageLimits, check_file, drop_duplicates
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.masks import MaskClass
 from tests.makers import image_bytes, jpeg_bytes, paint_class_folders, paint_shape, png_bytes
+from tests.sources import check_files
 
 LIMITS = ImageLimits(min_side_pixels=32, max_megapixels=1.0, max_file_megabytes=1.0)
 PICTURE = paint_shape("round", 48)
@@ -133,7 +134,7 @@ def test_wrongly_named_file_is_used_with_a_warning(tmp_path: Path, name: str, da
 
 def test_damaged_exif_does_not_stop_the_checks(tmp_path: Path) -> None:
     files = [put(tmp_path, "a/1.png", png_bytes(PICTURE, exif=b"garbage")), put(tmp_path, "a/2.png", PNG)]
-    entries = check_files(tmp_path, files, LIMITS, lambda done, total: None).entries
+    entries = check_files(tmp_path, files, LIMITS).entries
     assert "a/2.png" in [entry.source_ref for entry in entries]
 
 
@@ -151,7 +152,7 @@ def test_all_files_are_reported_in_turn(tmp_path: Path) -> None:
 
 
 def test_no_files_are_no_entries(tmp_path: Path) -> None:
-    assert check_files(tmp_path, [], LIMITS, lambda done, total: None) == CheckedFiles((), (), ())
+    assert check_files(tmp_path, [], LIMITS) == CheckedFiles((), (), ())
 
 
 # What is said of an image
@@ -414,7 +415,7 @@ def test_nothing_is_lost_or_told_twice_and_order_does_not_matter(
 def test_only_equal_bytes_are_duplicates(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     jpeg = jpeg_bytes(PICTURE)
     files = [put(tmp_path, "a/1.jpg", jpeg), put(tmp_path, "a/2.jpg", change(jpeg))]
-    checked = check_files(tmp_path, files, LIMITS, lambda done, total: None)
+    checked = check_files(tmp_path, files, LIMITS)
     entries, findings = checked.entries, checked.findings
     assert len(entries) + len(findings) == 2
     assert len(entries) == (1 if change(jpeg) == jpeg else 2)

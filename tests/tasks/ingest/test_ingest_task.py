@@ -211,7 +211,7 @@ def test_interrupted_ingest_leaves_no_entry(home: Home, source: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.ingest.checks.check_file", interrupt)
+        patched.setattr("tasks.ingest.check_shards.check_file", interrupt)
         with pytest.raises(KeyboardInterrupt):
             ingest(home, source)
     assert home.store.entries_of("ingest") == []

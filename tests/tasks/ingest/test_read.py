@@ -4,13 +4,19 @@ from pathlib import Path
 import pytest
 
 from tasks.ingest.checks import ImageLimits
-from tasks.ingest.read import check_sources, content_digest
+from tasks.ingest.read import check_sources, hash_sources
+from tasks.stores.content import ContentStore
 from tests.makers import paint_mvtec, paint_shape, png_bytes
 from tests.sources import list_source
 
 
+def _ignore(done: int, total: int) -> None:
+    pass
+
+
 def digest_of_folder(root: Path) -> str:
-    return content_digest(root, list_source(root))
+    (hashed,) = hash_sources([root], [list_source(root)], _ignore)
+    return hashed.digest
 
 
 @pytest.fixture
@@ -62,9 +68,10 @@ def test_digest_does_not_depend_on_place_or_date(root: Path, tmp_path: Path) -> 
 
 def test_unreadable_file_has_a_digest_too(root: Path) -> None:
     listing = list_source(root)
-    before = content_digest(root, listing)
+    (before,) = hash_sources([root], [listing], _ignore)
     (root / "train/good/000.png").unlink()
-    assert content_digest(root, listing) != before
+    (after,) = hash_sources([root], [listing], _ignore)
+    assert after.digest != before.digest
 
 
 LIMITS = ImageLimits(1, 1.0, 1.0)
@@ -87,7 +94,8 @@ def test_tested_images_are_not_trained_on(
             (tmp_path / folder / f"{place}.png").write_bytes(png_bytes(paint_shape("round", 48, (number,))))
     (tmp_path / "source/a/bad.png").write_bytes(b"")
     roots = [tmp_path / "source", tmp_path / "test"]
-    left, tested = check_sources(roots, [list_source(root) for root in roots], LIMITS, lambda done, total: None)
+    hashed = hash_sources(roots, [list_source(root) for root in roots], _ignore)
+    left, tested = check_sources(ContentStore(tmp_path / "store"), hashed, LIMITS, _ignore)
     assert [item.source_ref for item in left.entries] == kept
     assert len(left.thumbnails) == len(kept)
     assert len(tested.entries) == len(test)

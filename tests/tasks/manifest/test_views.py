@@ -9,7 +9,7 @@ import pytest
 from tasks.dataset.entries import SPLITS, ImageEntry
 from tasks.dataset.truth import Truth
 from tasks.errors import SourceChanged
-from tasks.ingest.checks import ImageLimits, check_files
+from tasks.ingest.checks import ImageLimits
 from tasks.ingest.layouts import list_folders
 from tasks.ingest.walk import walk_files
 from tasks.manifest.views import (
@@ -26,6 +26,7 @@ from tasks.manifest.views import (
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.masks import MaskOptions
 from tests.makers import paint_mvtec, paint_shape, png_bytes, save
+from tests.sources import check_files
 
 SIDE = 48
 MASK = "ground_truth/cross/000_mask.png"
@@ -40,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 def entries_of(root: Path) -> list[ImageEntry]:
     listing = list_folders(walk_files(root)[0])
     limits = ImageLimits(min_side_pixels=1, max_megapixels=1.0, max_file_megabytes=1.0)
-    return list(check_files(root, listing.files, limits, lambda done, total: None).entries)
+    return list(check_files(root, listing.files, limits).entries)
 
 
 def as_trained(entries: list[ImageEntry]) -> dict:

@@ -344,13 +344,13 @@ def test_output_within_the_source_is_refused(home, classifier, photos):
 def test_file_that_changes_while_it_is_read_ends_the_run(home, classifier, photos, tmp_path, monkeypatch):
     import tasks.predict.shards as shards
 
-    opened = Predictor.open
+    opened = shards._open
 
-    def change_and_open(*args, **kwargs):
+    def change_and_open(*args):
         paint(photos / "05.png", "red", 77)
-        return opened(*args, **kwargs)
+        return opened(*args)
 
-    monkeypatch.setattr(Predictor, "open", change_and_open)
+    monkeypatch.setattr(shards, "_open", change_and_open)
     with pytest.raises(SourceChanged, match=r"05\.png changed while it was read"):
         run(home, classifier, photos, tmp_path / "out")
     assert not home.store.entries_of(shards.SHARD_STAGE)

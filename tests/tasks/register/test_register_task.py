@@ -8,7 +8,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from flows.config import DataConfig, EvaluationConfig, RegistryConfig, TrainConfig, TrainingConfig
+from flows.config import DataConfig, EvaluationConfig, RegistryConfig, ShardsConfig, TrainConfig, TrainingConfig
 from tasks.evaluate.records import NOT_JUDGED, Evaluation, GateVerdict
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.promote.records import StagingOutcome
@@ -135,6 +135,7 @@ CHANGES: dict[str, tuple[dict[str, object], bool]] = {
     "seed": ({"training": TrainingConfig(input_size=64, seed=3)}, True),
     "folds": ({"evaluation": EvaluationConfig(folds=4)}, True),
     "staging": ({"registry": RegistryConfig(stage=False)}, True),
+    "who carries out shards": ({"shards": ShardsConfig(threads=1)}, False),
     "place of the data": ({"data": DataConfig(source="/elsewhere")}, False),
     "nothing": ({}, False),
 }

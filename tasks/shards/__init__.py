@@ -1,0 +1,1 @@
+"""Shards of images and who carries them out."""
