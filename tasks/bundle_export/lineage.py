@@ -19,6 +19,8 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.content import RECORD_NAME, StageRecord
 from tasks.stores.home import Home
+from tasks.stores.s3_cache import restore
+from tasks.stores.s3_objects import Report
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, Registry, VersionInfo
 from tasks.tracking.runs import logged_training
 from tasks.train.records import TrainedModel
@@ -28,23 +30,26 @@ NEEDED_SPLITS: tuple[Split, ...] = ("train", "test")
 R = TypeVar("R", bound=StageRecord)
 
 
-def find_source(home: Home, model_uri: str) -> ExportSource:
+def find_source(home: Home, model_uri: str, report: Report = lambda done, total: None) -> ExportSource:
     """Fetch a version's bundle and find the manifests, images and training behind it.
 
     Args:
         home: where to look.
         model_uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`; the scheme may be left out.
+        report: called as images are fetched again that came from an object store and were let go since.
 
     Raises:
         RegistryError: when there is no such version, or Keeneye did not register it.
         BundleError: when the bundle is damaged.
         DataError: when manifests, images or training are not on this machine.
+        RequestError: when the object store refuses the credentials.
+        EnvironmentFailed: when MLflow or the object store does not answer.
     """
     info, bundle = _fetch(home, model_uri)
     run = logged_training(home, info.run_id)
     return ExportSource(
         **bundle.model_dump(exclude={"manifest", "predictions_path"}),
-        manifest=_find_manifest(home, info, run.manifest_digest),
+        manifest=_find_manifest(home, info, run.manifest_digest, report),
         model=_find_training(home, info, run.train_key),
         predictions_path=_find_predictions(home, bundle.bundle_digest, run.manifest_digest),
     )
@@ -93,21 +98,34 @@ def _manifests(home: Home, digest: str) -> Iterator[Manifest]:
             yield record.model_copy(update={"entry_path": str(path)})
 
 
-def _find_manifest(home: Home, info: VersionInfo, digest: str) -> Manifest:
+def _find_manifest(home: Home, info: VersionInfo, digest: str, report: Report) -> Manifest:
     found = list(_manifests(home, digest))
     if not found:
         raise _elsewhere(info, f"its manifests {digest[:12]}", home)
     if not found[0].totals["test"]:
         raise DataError(f"{info.uri} has no test images to compare an export on; train it with some")
     # The same images may have been read from several places, of which some are gone.
-    missing = {place: _missing_image(manifest) for place, manifest in enumerate(found)}
-    for place, path in missing.items():
+    if whole := next((manifest for manifest in found if not _missing_image(manifest)), None):
+        return whole
+    missing = set()
+    for manifest in found:
+        _fetch_images(home, manifest, report)
+        path = _missing_image(manifest)
         if not path:
-            return found[place]
+            return manifest
+        missing.add(path)
     raise DataError(
-        f"the images of {info.uri} are not where they were: {' and '.join(sorted(missing.values()))} is missing; "
+        f"the images of {info.uri} are not where they were: {' and '.join(sorted(missing))} is missing; "
         "put them back, or run the same `keeneye train` again, which fetches them"
     )
+
+
+def _fetch_images(home: Home, manifest: Manifest, report: Report) -> None:
+    """Fetch those images again that came from an object store and were let go since."""
+    for split in NEEDED_SPLITS:
+        entries = list(read_manifest(manifest.manifest_path(split)))
+        refs = [ref for entry in entries for ref in (entry.source_ref, entry.mask_ref) if ref]
+        restore(home.store, Path(manifest.roots[split]), refs, report)
 
 
 def _missing_image(manifest: Manifest) -> str:

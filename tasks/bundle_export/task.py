@@ -48,7 +48,8 @@ def require_exportable(format_name: ExportFormat, output: str) -> None:
 @engine.stage("find version")
 def find_version(home: Home, model_uri: str) -> ExportSource:
     """Fetch a registered bundle, and find the images that it learned from and was measured on."""
-    source = find_source(home, model_uri)
+    with engine.progress("fetch images", "objects") as report:
+        source = find_source(home, model_uri, report)
     engine.logger().info("%s: bundle %s", source.model_uri, source.bundle_digest[:12])
     return source
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.dataset.entries import ImageEntry
 from tasks.errors import SourceChanged
+from tasks.stores.s3_room import renew
 
 EXPORT_MARKER_NAME = "keeneye-export.json"
 """Stands in a folder that `keeneye ground-truth` wrote, and lists its files."""
@@ -37,6 +38,7 @@ def read_mask_bytes(root: Path, entry: ImageEntry) -> bytes:
 
 
 def _read_unchanged(root: Path, reference: str, sha256: str) -> bytes:
+    renew(root)
     path = Path(os.path.realpath(root / reference))
     if not path.is_relative_to(os.path.realpath(root)):
         raise SourceChanged(f"{reference} leads out of {root}, where nothing is read; start the run again")

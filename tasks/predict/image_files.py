@@ -11,6 +11,7 @@ from typing import TypeVar
 from tasks.bundle.predictor import Predictor, PreparedImage
 from tasks.dataset.findings import Finding
 from tasks.errors import SourceChanged
+from tasks.stores.s3_room import renew
 from tasks.vision.images import ImageError, RgbImage, decode_rgb, read_header
 
 DECODERS = 2
@@ -55,6 +56,7 @@ def read_image_file(root: Path, source_ref: str, limits: ReadLimits) -> bytes:
         ImageError: `ERROR_OUTSIDE_SOURCE` when a link leads out of `root`, `ERROR_FILE_TOO_LARGE`, or
             `ERROR_UNREADABLE_FILE`.
     """
+    renew(root)
     try:
         path = Path(os.path.realpath(root / source_ref))
         if not path.is_relative_to(os.path.realpath(root)):

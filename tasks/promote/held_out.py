@@ -174,5 +174,5 @@ def _prepare(predictor: Predictor, held_out: HeldOutSet, entry: ImageEntry) -> P
     except SourceChanged as error:
         raise SourceChanged(
             f"{held_out.root / entry.source_ref} is no longer the test image of {held_out.owner.uri} (it is gone, or "
-            "its bytes changed), so nothing can be compared on it; put it back"
+            "its bytes changed), so nothing can be compared on it; put it back, or train again"
         ) from error

@@ -1,5 +1,6 @@
 """From a registered version back to its manifests, images and training; a sentence for what is missing."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import pytest
 
 from tasks.bundle.format import bundle_digest
 from tasks.bundle_export.lineage import find_again, find_source
+from tasks.dataset.files import is_unchanged
 from tasks.errors import DataError, RegistryError
+from tasks.ground_truth.manifests import read_manifest
 from tasks.stores.home import Home
+from tasks.stores.s3_cache import ObjectCache
+from tasks.stores.s3_objects import ObjectPlace, list_objects, remove_object, send_object
+from tasks.stores.s3_requests import transfer_client
 from tasks.tracking.registry import Registry
 from tests.tasks.bundle_export.conftest import NAME
 
@@ -63,6 +69,47 @@ def test_training_elsewhere_is_refused(copied):
     shutil.rmtree(copied.store.root / "entries" / "train")
     with pytest.raises(DataError, match="trained elsewhere: its training"):
         find_source(copied, f"{NAME}/1")
+
+
+def fetched_from_a_store(home, source, bucket):
+    """Let the home's manifests name a folder fetched from an object store, where the images of a source are now."""
+    place, client = ObjectPlace(bucket, "lineage/"), transfer_client()
+    for path in filter(Path.is_file, source.rglob("*")):
+        send_object(client, place.below(path.relative_to(source).as_posix()), path)
+    objects = {one.key.removeprefix(place.key): one for one in list_objects(client, place)}
+    folder = ObjectCache.of(home.store, client).folder(place, objects).path
+    for entry in (home.store.root / "entries" / "manifest").iterdir():
+        text = (entry / "record.json").read_text().replace(str(source), str(folder))
+        (entry / "record.json").write_text(text)
+        sizes = json.loads((entry / "_complete.json").read_text()) | {"record.json": len(text.encode())}
+        (entry / "_complete.json").write_text(json.dumps(sizes))
+    return folder
+
+
+def test_images_that_were_let_go_are_fetched_again(copied, exportable, in_object_store):
+    folder = fetched_from_a_store(copied, exportable.source, in_object_store.bucket)
+    shutil.rmtree(folder)
+    told = []
+    found = find_source(copied, f"{NAME}/1", lambda *counts: told.append(counts))
+    assert found.manifest.roots["test"] == str(folder)
+    used = [entry for split in ("train", "test") for entry in read_manifest(found.manifest.manifest_path(split))]
+    assert all(is_unchanged(folder, entry) for entry in used)
+    assert len(told) == len(used)
+    client, gone = transfer_client(), used[-1].source_ref
+    remove_object(client, ObjectPlace(in_object_store.bucket, f"lineage/{gone}"))
+    shutil.rmtree(folder)
+    shutil.rmtree(folder.parent.parent / "objects")
+    with pytest.raises(DataError, match=r"is missing; put them back, or run the same `keeneye train` again") as caught:
+        find_source(copied, f"{NAME}/1")
+    assert gone in caught.value.message
+
+
+def test_way_back_waits_for_no_object_store(copied, exportable, in_object_store, monkeypatch):
+    folder = fetched_from_a_store(copied, exportable.source, in_object_store.bucket)
+    shutil.rmtree(folder)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    assert find_again(copied, f"{NAME}/1").manifest.roots["test"] == str(folder)
+    assert not folder.exists()
 
 
 def test_images_that_are_gone_are_named(copied, exportable):
