@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tasks.stores.s3 import REGION
 from tasks.stores.s3_requests import answered
 
 if TYPE_CHECKING:
@@ -25,8 +26,24 @@ def has_bucket(client: "BaseClient", bucket: str) -> bool:
 
 
 def make_bucket(client: "BaseClient", bucket: str) -> None:
-    """Make a bucket; raises as `has_bucket` does."""
-    answered(f"s3://{bucket}", partial(client.create_bucket, Bucket=bucket))
+    """Make a bucket where the client says that the store is; one that is there already stays.
+
+    Raises as `has_bucket` does.
+    """
+    from botocore.exceptions import ClientError
+
+    region = client.meta.region_name
+    # The managed store takes no word of its first region, and refuses a bucket of another one without it.
+    place = {} if region in {REGION, None} else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+
+    def ask() -> None:
+        try:
+            client.create_bucket(Bucket=bucket, **place)
+        except ClientError as error:  # it was made, and the answer got lost on the way
+            if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
+                raise
+
+    answered(f"s3://{bucket}", ask)
 
 
 def unfinished_uploads_rule(days: int) -> Mapping[str, Any]:
