@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 SHOWN_CHARACTERS = 200
+ODD_KEY = "the name has an empty part or a dot as one; rename it"
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Controls, lone surrogates and line separators. Other spaces stand in real names: macOS puts U+202F into those of
 its screenshots."""
@@ -24,10 +25,14 @@ class RefusedReference(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RewriteRule:
-    """References that start with `prefix` start with `replacement` instead."""
+    """References that start with `prefix` start with `replacement` instead.
+
+    With `of_objects` what follows the prefix is the key of an object: `a//1.png` and `a/1.png` are two.
+    """
 
     prefix: str
     replacement: str
+    of_objects: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "RewriteRule":
@@ -71,14 +76,19 @@ class ReferenceResolver:
 
         Raises:
             RefusedReference: `ERROR_OUTSIDE_SOURCE` when it leads out of the root, `ERROR_INVALID_SOURCE_REF_FORMAT`
-                when it is empty, has control characters, or a scheme that no rule rewrites.
+                when it is empty, has control characters, or a scheme that no rule rewrites,
+                `ERROR_INVALID_FILE_NAME` when it is an object's key that no path stands for.
         """
         shown = reference[:SHOWN_CHARACTERS]
         _require_usable(reference, shown)
-        path = self._local_path(reference)
+        rule = next((rule for rule in self._rules if reference.startswith(rule.prefix)), None)
+        path = self._local_path(rule.replacement + reference[len(rule.prefix) :] if rule else reference)
         _require_usable(path, shown)
         if path.startswith("/"):
-            return self._below_root(path, shown)
+            found = self._below_root(path, shown)
+            if rule and rule.of_objects and found != reference[len(rule.prefix) :]:
+                raise RefusedReference("ERROR_INVALID_FILE_NAME", f"{shown}: {ODD_KEY}")
+            return found
         path = path.replace("\\", "/")
         if path.startswith("/"):
             raise _outside(shown, self._root)
@@ -98,10 +108,6 @@ class ReferenceResolver:
         return ends[0][-2::-1] if len(ends) == 1 else ""
 
     def _local_path(self, reference: str) -> str:
-        for rule in self._rules:
-            if reference.startswith(rule.prefix):
-                reference = rule.replacement + reference[len(rule.prefix) :]
-                break
         scheme, separator, _ = reference.partition("://")
         if not separator:
             return reference

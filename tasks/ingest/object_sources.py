@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks.annotations.annotated import ANNOTATION_SUFFIXES
+from tasks.annotations.references import ODD_KEY
 from tasks.dataset.findings import Finding
 from tasks.errors import DataError
 from tasks.ingest.archives import ARCHIVE_SUFFIXES, problem_of_name
@@ -145,7 +146,7 @@ def _problem_of_name(ref: str) -> tuple[str, str] | None:
     if problem := problem_of_name(ref):
         return problem
     if ref != str(PurePosixPath(ref)):
-        return INVALID_NAME, "the name has an empty part or a dot as one; rename it"
+        return INVALID_NAME, ODD_KEY
     if any(len(part.encode()) > MAX_NAME_BYTES for part in ref.split("/")):
         return INVALID_NAME, f"a part of the name has more than {MAX_NAME_BYTES} bytes; rename it"
     return None

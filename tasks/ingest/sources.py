@@ -57,7 +57,7 @@ class OpenedSource:
     @property
     def rules(self) -> tuple[RewriteRule, ...]:
         """How addresses of objects below the root become paths."""
-        return (RewriteRule(str(self.objects), f"{self.root}/"),) if self.objects else ()
+        return (RewriteRule(str(self.objects), f"{self.root}/", of_objects=True),) if self.objects else ()
 
     @property
     def unreadable(self) -> frozenset[str]:

@@ -151,6 +151,8 @@ def test_relative_reference_is_tried_from_the_manifests_folder(home, store, plac
         ("s3://other-bucket/1.png", "ERROR_INVALID_SOURCE_REF_FORMAT", "name its folder as data.image_root, or copy"),
         ("{address}/../../../etc/passwd", "ERROR_OUTSIDE_SOURCE", "where nothing is read"),
         ("/etc/passwd", "ERROR_OUTSIDE_SOURCE", "where nothing is read"),
+        ("{address}/photos//1.png", "ERROR_INVALID_FILE_NAME", "1.png: the name has an empty part"),
+        ("{address}/photos/./1.png", "ERROR_INVALID_FILE_NAME", "or a dot as one; rename it"),
         ("{address}/" + "x" * 1020 + ".png", "ERROR_INVALID_FILE_NAME", "has more than 255 bytes"),
         (
             "{address}/" + "x/" * 30 + "y" * 240 + "/" + "z" * 240 + "/" + "w" * 240 + "/" + "v" * 250,
@@ -158,7 +160,7 @@ def test_relative_reference_is_tried_from_the_manifests_folder(home, store, plac
             "has more than 1024 bytes",
         ),
     ],
-    ids=["missing", "another bucket", "climbs out", "here", "long part", "long key"],
+    ids=["missing", "another bucket", "climbs out", "here", "empty part", "dot", "long part", "long key"],
 )
 def test_one_image_that_cannot_be_had_is_a_finding(home, store, place, boxed, tmp_path, reference, code, words):
     address, prefix = place
