@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -242,23 +241,16 @@ def remove_objects(client: "BaseClient", bucket: str, keys: Sequence[str]) -> No
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S], report: Report = lambda done, total: None) -> list[T]:
-    """Return what `work` gives for each item, in their order; the first exception stops what has not begun."""
-    done, lock = 0, threading.Lock()
+    """Return what `work` gives for each item, in their order; the first exception stops what has not begun.
 
-    def one(item: S) -> T:
-        nonlocal done
-        outcome = work(item)
-        with lock:
-            done += 1
-            report(done, len(items))
-        return outcome
-
+    `report` is called in the caller's thread, where Prefect knows of which run a log line or an artifact is.
+    """
     with ThreadPoolExecutor(THREADS, thread_name_prefix="objects") as pool:
-        futures = [pool.submit(one, item) for item in items]
+        futures = [pool.submit(work, item) for item in items]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            for done, one in enumerate(as_completed(futures), 1):
+                one.result()
+                report(done, len(items))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        # A future that was cancelled would hide why.
-        failed = next((one for one in futures if not one.cancelled() and one.exception()), None)
-        return [one.result() for one in ([failed] if failed else futures)]
+        return [one.result() for one in futures]

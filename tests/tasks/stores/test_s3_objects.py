@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from contextvars import ContextVar
 
 import pytest
 
@@ -219,6 +220,13 @@ def test_progress_is_told_for_each():
         range(0, 100, 2)
     )
     assert told == [(number, 50) for number in range(1, 51)]
+
+
+def test_progress_is_told_where_it_was_asked_for():
+    threads, of_run = [], ContextVar("of_run", default="none")
+    of_run.set("mine")
+    in_parallel(str, range(20), lambda done, total: threads.append((threading.current_thread(), of_run.get())))
+    assert threads == [(threading.current_thread(), "mine")] * 20
 
 
 def test_folder_is_fetched_once(folder, proxy, cache):
