@@ -23,7 +23,7 @@ from tasks.train.head_task import (
 )
 from tasks.train.network_task import EPOCHS, NETWORK_LIBRARIES, classifier_lesson, starting_weights
 from tasks.train.records import MeasuredFold, StoppedFold
-from tasks.train.requirements import require_classifiable, require_comparable, require_one_label_each
+from tasks.train.requirements import require_classifiable, require_comparable
 from tasks.train.stage_key import STAGE_VERSION, inputs_of, shape_of
 
 FOLD_VERSION = "1"
@@ -56,7 +56,6 @@ def measure_fold(
     require_classifiable(manifest)
     require_comparable(config.training.algorithm, manifest.totals["train"] + manifest.totals["validation"])
     if config.training.algorithm in EPOCHS:
-        require_one_label_each(config.training.algorithm, is_multi_label=manifest.is_multi_label)
         record = _measure_network(home, manifest, config, number - 1, trials, until)
     else:
         record = _measure_head(home, manifest, config, number - 1, until, with_views=with_views)
@@ -108,6 +107,7 @@ def _measure_network(
         config={
             "fold": fold,
             "trials": trials,
+            "labels_per_image": manifest.labels_per_image,
             "training": config.training.model_dump(include={"algorithm", "network", "seed", "weights"}),
             **shape_of(steps, folds),
         },

@@ -6,12 +6,9 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import DataError
-from tasks.metrics.classification import truths_of
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
 from tasks.train.candidates import Classifier, Search, fit_best, listed
@@ -21,7 +18,7 @@ from tasks.train.gather import FeatureSources, gather_features
 from tasks.train.heads.folds import group_numbers
 from tasks.train.heads.model import Indices
 from tasks.train.heads.scaling import Scaling
-from tasks.train.heads.targets import Targets, as_truths
+from tasks.train.heads.targets import Targets, as_truths, targets_of
 from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
@@ -57,9 +54,7 @@ class Lesson:
 
     def targets(self, entries: Sequence[ImageEntry]) -> Targets:
         """Return what is to be learned of images."""
-        if self.is_multi_label:
-            return truths_of([entry.truth.labels for entry in entries], self.labels)
-        return np.array([self.labels.index(entry.truth.stratum) for entry in entries], dtype=np.intp)
+        return targets_of(entries, self.labels, is_multi_label=self.is_multi_label)
 
 
 def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progress) -> TrainedModel:

@@ -20,7 +20,7 @@ from tasks.tracking.runs import TRAINING_CURVES, Run, experiment_of, run_of_trai
 from tasks.train.earlier import Earlier, EarlierVersion
 from tasks.train.head_task import preprocessing_of
 from tasks.train.records import TrainedModel
-from tasks.train.requirements import require_classifiable, require_detectable, require_one_label_each
+from tasks.train.requirements import require_classifiable, require_detectable
 from tasks.train.stage_key import SHARED_LIBRARIES, STAGE_VERSION, inputs_of, shape_of
 from tasks.train.weights import NO_WEIGHTS, PACKAGE, FirstWeights, find_weights
 
@@ -50,7 +50,6 @@ def train_detector(home: Home, manifest: Manifest, config: TrainConfig) -> tuple
 
 def train_network(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[TrainedModel, Path]:
     """Learn a network that classifies, or find it; returns the record and the entry that holds it."""
-    require_one_label_each(config.training.algorithm, is_multi_label=manifest.is_multi_label)
     require_classifiable(manifest)
     return _teach(home, manifest, config, preprocessing_of(config), {"detector"}, NETWORK_LIBRARIES, _learn_network)
 
@@ -72,6 +71,7 @@ def _teach(
         inputs={**inputs_of(manifest), "weights": found.digest},
         config={
             "task": config.task,
+            "labels_per_image": manifest.labels_per_image,
             "training": config.training.model_dump(
                 exclude={"anomaly", "features", "views", "device", "preprocessing", *idle}
             ),
@@ -160,7 +160,11 @@ def classifier_lesson(manifest: Manifest, config: TrainConfig, weights: Weights)
         algorithm=training.algorithm,
         steps=preprocessing_of(config),
         architecture=Architecture(
-            CNN if training.algorithm == CNN else options.backbone, frozen, is_pretrained, len(manifest.labels)
+            CNN if training.algorithm == CNN else options.backbone,
+            frozen,
+            is_pretrained,
+            len(manifest.labels),
+            manifest.is_multi_label,
         ),
         regularisation=Regularisation(**options.model_dump(include={"mixup", "label_smoothing", "layer_decay"})),
     )

@@ -145,18 +145,5 @@ def require_normal_images(totals: Mapping[Split, int]) -> None:
         raise DataError("no image is left to test on; choose another data.split or name a data.test_source")
 
 
-def require_one_label_each(algorithm: str, *, is_multi_label: bool) -> None:
-    """Refuse images with any number of labels where an algorithm answers with one.
-
-    Raises:
-        DataError: when images may have several labels, or none.
-    """
-    if is_multi_label:
-        raise DataError(
-            f"the algorithm {algorithm} answers with one label, and these images may have several, or none; choose "
-            "auto, logistic, svm, random_forest, knn or ensemble, or let data.labels_per_image be one"
-        )
-
-
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"

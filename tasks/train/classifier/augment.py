@@ -34,7 +34,7 @@ def mixed_up(images: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Ten
 
     Args:
         images: N x 3 x S x S.
-        targets: N x L, each row sums to 1.
+        targets: N x L, each 0 to 1; blended, a row says how much of the image carries each label.
         alpha: the larger, the more even the blend.
     """
     if not alpha:

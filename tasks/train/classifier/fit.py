@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from tasks.bundle.preprocessing import Normalise
-from tasks.metrics.classification import Truths
 from tasks.train.classifier.augment import Augmentation, mixed_up
 from tasks.train.classifier.network import ClassifierNetwork
 from tasks.train.classifier.samples import Samples
 from tasks.train.heads.model import Probabilities
+from tasks.train.heads.targets import Targets, are_multi_label, as_truths, log_loss
 from tasks.train.learning.frozen import Frozen
 from tasks.train.learning.loop import Course, Fitted, Row, Schedule, take_course
 from tasks.train.learning.pixels import stack_changed, to_batch
@@ -57,8 +57,9 @@ def fit(
 ) -> Fitted[ClassifierNetwork]:
     """Teach a network, going on from the checkpoint when there is one.
 
-    Every label weighs alike however many images it has. The best epoch is that with the lowest loss on what was held
-    out, in which every label weighs alike too.
+    Every label weighs alike however many images it has; where an image may have any number of labels, so do the images
+    with a label and those without it. The best epoch is that with the lowest loss on what was held out, in which they
+    weigh alike too.
 
     Args:
         network: with its first weights.
@@ -76,18 +77,18 @@ def fit(
         TrainingError: when a loss is not finite.
     """
     augment, batches = Augmentation(schedule.augmentation), _batches_per_epoch(len(learned), schedule.batch_size)
-    weights = _label_weights(learned).to(schedule.device)
+    weights, truths = _label_weights(learned).to(schedule.device), learned.truths
+    loss_of = _binary_cross_entropy if learned.is_multi_label else _cross_entropy
 
     def losses(learner: ClassifierNetwork, places: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         images = stack_changed([augment(learned.image(place)) for place in places], normalise, schedule.device)
-        targets = functional.one_hot(torch.from_numpy(learned.y[places]), learned.label_count).float()
+        targets = torch.from_numpy(truths[places]).float()
         images, targets = mixed_up(images, targets.to(schedule.device), regularisation.mixup)
         logits = learner.learning((frozen or learner.frozen)(images))
-        smoothing = regularisation.label_smoothing
-        return functional.cross_entropy(logits, targets, weights, label_smoothing=smoothing), {}
+        return loss_of(logits, targets, weights, regularisation.label_smoothing), {}
 
     def validate(learner: ClassifierNetwork) -> Row:
-        return measure(probabilities_of(learner, held_out, normalise, frozen), held_out.truths)
+        return measure(probabilities_of(learner, held_out, normalise, frozen), held_out.targets)
 
     course = Course(
         groups=lambda learner: _groups(learner, regularisation.layer_decay),
@@ -112,24 +113,40 @@ def probabilities_of(
         batch = to_batch(samples.pixels(start, start + BATCH_IMAGES), normalise, str(device))
         with torch.inference_mode():
             logits = network.learning((frozen or network.frozen)(batch))
-        rows.append(logits.double().softmax(dim=1).cpu().numpy())
+        rows.append(network.shares(logits.double()).cpu().numpy())
     return np.concatenate(rows)
 
 
-def measure(probabilities: Probabilities, truths: Truths) -> Row:
-    """Return loss and accuracy in which every label weighs alike, over the labels that have an image.
+def measure(probabilities: Probabilities, targets: Targets) -> Row:
+    """Return loss and accuracy in which every label, and its absence, weighs alike, over those that have an image.
 
     Args:
         probabilities: N x L.
-        truths: N x L, one true in each row.
+        targets: of the N images. Where one may have any number of labels, one is taken for given from one half on.
     """
-    own = -np.log(np.clip(probabilities[truths], 1e-12, 1.0))
-    right = probabilities.argmax(axis=1) == truths.argmax(axis=1)
-    columns = [truths[:, label] for label in range(truths.shape[1]) if truths[:, label].any()]
+    truths = as_truths(targets, probabilities.shape[1])
+    if are_multi_label(targets):
+        right = (probabilities >= 0.5) == truths
+        sides = [right[side, label] for label, truth in enumerate(truths.T) for side in (truth, ~truth)]
+    else:
+        right = probabilities.argmax(axis=1) == targets
+        sides = [right[truth] for truth in truths.T]
     return {
-        "validation_loss": float(np.mean([own[column].mean() for column in columns])),
-        "validation_balanced_accuracy": float(np.mean([right[column].mean() for column in columns])),
+        "validation_loss": log_loss(probabilities, targets),
+        "validation_balanced_accuracy": float(np.mean([side.mean() for side in sides if len(side)])),
     }
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+    return functional.cross_entropy(logits, targets, weights[1], label_smoothing=smoothing)
+
+
+def _binary_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor, smoothing: float) -> Tensor:
+    """Return the mean over images and labels, weighted by what is true of each; blended targets blend weights too."""
+    smooth = targets * (1.0 - smoothing) + 0.5 * smoothing
+    costs = functional.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+    each = weights[0].lerp(weights[1], targets)
+    return (each * costs).sum() / each.sum()
 
 
 def _groups(network: ClassifierNetwork, layer_decay: float) -> list[dict[str, Any]]:
@@ -141,9 +158,11 @@ def _groups(network: ClassifierNetwork, layer_decay: float) -> list[dict[str, An
 
 
 def _label_weights(learned: Samples) -> Tensor:
-    """Return what an image of each label counts; the mean over all images is 1."""
-    counts = np.bincount(learned.y, minlength=learned.label_count)
-    return torch.from_numpy(len(learned) / (np.maximum(counts, 1) * learned.label_count)).float()
+    """Return what an image counts of each label: without it and with it, 2 x L; the mean over all images is 1."""
+    carriers = learned.truths.sum(axis=0)
+    counts = np.maximum(np.stack([len(learned) - carriers, carriers]), 1)
+    shared_by = 2 if learned.is_multi_label else learned.label_count
+    return torch.from_numpy(len(learned) / (counts * shared_by)).float()
 
 
 def _batches_per_epoch(images: int, batch_size: int) -> int:

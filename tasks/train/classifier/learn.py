@@ -81,7 +81,9 @@ def _estimate(
 
     groups = group_numbers([entry.unit for entry in lesson.images])
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = estimate_by_folds(fold, samples.y, lesson.labels, lesson.folds, lesson.seed, report, groups)
+        estimate, pooled = estimate_by_folds(
+            fold, samples.targets, lesson.labels, lesson.folds, lesson.seed, report, groups
+        )
     return estimate, Judged("cross-validation", pooled, samples.truths)
 
 
@@ -103,6 +105,7 @@ def write_bundle(
         output_names=[OUTPUT_NAME],
         task="classification",
         labels=lesson.labels,
+        labels_per_image="any" if lesson.architecture.is_multi_label else None,
         thresholds=thresholds,
         steps=lesson.steps,
         dataset_digest=lesson.dataset_digest,
@@ -112,7 +115,7 @@ def write_bundle(
 
 def _parity(bundle: Path, lesson: ClassifierLesson, samples: Samples, taught: Taught) -> float:
     """Compare the bundle with the network in torch, on images spread over all labels."""
-    order = np.argsort(samples.y, kind="stable")
+    order = np.lexsort(samples.truths.T)
     places = order[np.linspace(0, len(order) - 1, min(PARITY_IMAGES, len(order))).astype(np.intp)]
     images = [decode_rgb(read_image_bytes(lesson.root, lesson.images[place])) for place in places]
     return require_parity(bundle, images, answers_of(taught, samples.take(places), lesson))

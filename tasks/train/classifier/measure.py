@@ -41,7 +41,7 @@ def measure_network(
     Raises:
         OutOfTime: when the folds from this one on cannot be; what was learned is gone on from.
     """
-    fold = outer_fold(lesson.root, lesson.images, samples.y, lesson.labels, number, lesson.folds, lesson.seed)
+    fold = outer_fold(lesson.root, lesson.images, samples.targets, lesson.labels, number, lesson.folds, lesson.seed)
     # Of all other users of torch in this process, none shall notice.
     with torch.random.fork_rng(devices=[]):
         found = _learn(lesson, samples, fold, work, trials, deadline_of(fold, lesson.schedule, until).check)

@@ -28,12 +28,14 @@ class Architecture:
         is_pretrained: whether the backbone has learned before. The means and variances of its normalisation then stay
             as they are: a few images say too little of them.
         label_count: number of labels.
+        is_multi_label: whether every label is answered by itself, for an image may have several, or none.
     """
 
     backbone: str
     frozen_stages: int | None
     is_pretrained: bool
     label_count: int
+    is_multi_label: bool = False
 
 
 class ClassifierNetwork(nn.Module):  # type: ignore[misc]  # torch is not followed
@@ -46,6 +48,7 @@ class ClassifierNetwork(nn.Module):  # type: ignore[misc]  # torch is not follow
         count = len(self.stages)
         self.frozen_stages = count if architecture.frozen_stages is None else min(architecture.frozen_stages, count)
         self.keeps_statistics = architecture.is_pretrained
+        self.is_multi_label = architecture.is_multi_label
         for stage in self.stages[: self.frozen_stages]:
             stage.requires_grad_(False)
 
@@ -78,6 +81,11 @@ class ClassifierNetwork(nn.Module):  # type: ignore[misc]  # torch is not follow
         features = _run(self.stages[self.frozen_stages :], outputs[0])
         logits: Tensor = self.head(nn.functional.dropout(features, DROPOUT, self.training))
         return logits
+
+    def shares(self, logits: Tensor) -> Tensor:
+        """Turn logits into probabilities, N x L: of each label by itself, or of rows that sum to 1."""
+        found: Tensor = logits.sigmoid() if self.is_multi_label else logits.softmax(dim=1)
+        return found
 
 
 def build_network(architecture: Architecture) -> ClassifierNetwork:

@@ -9,32 +9,37 @@ from torch import Tensor
 
 from tasks.metrics.classification import Truths
 from tasks.train.heads.model import Indices
-from tasks.train.heads.thresholds import one_label_each
+from tasks.train.heads.targets import Targets, are_multi_label, as_truths
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Framed images with one label each.
+    """Framed images with one label each, or with any number of labels.
 
     Attributes:
         stored: M x S x S x 3, 8 bits, RGB; mapped from disk, so that a set larger than the memory can be learned.
         rows: place of each image in `stored`.
-        y: label index of each image.
+        targets: what is learned of each image.
         label_count: number of labels.
     """
 
     stored: NDArray[np.uint8]
     rows: Indices
-    y: Indices
+    targets: Targets
     label_count: int
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.targets)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return are_multi_label(self.targets)
 
     @property
     def truths(self) -> Truths:
-        """N x L, one true in each row."""
-        return one_label_each(self.y, self.label_count)
+        """N x L; one true in each row where an image has one label."""
+        return as_truths(self.targets, self.label_count)
 
     def image(self, place: int) -> Tensor:
         """Return one image as 3 x S x S, 8 bits."""
@@ -46,4 +51,4 @@ class Samples:
 
     def take(self, places: Indices) -> "Samples":
         """Return some of the samples; their pixels stay where they are."""
-        return Samples(self.stored, self.rows[places], self.y[places], self.label_count)
+        return Samples(self.stored, self.rows[places], self.targets[places], self.label_count)

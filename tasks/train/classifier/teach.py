@@ -20,8 +20,8 @@ from tasks.train.classifier.network import (
 from tasks.train.classifier.samples import Samples
 from tasks.train.classifier.thresholds import Judged
 from tasks.train.earlier import Earlier
-from tasks.train.heads.calibration import calibrated, fit_temperature
 from tasks.train.heads.model import Indices, Probabilities
+from tasks.train.heads.targets import calibrated_by, targets_of, temperature_of
 from tasks.train.learning.frozen import Frozen, export_frozen
 from tasks.train.learning.lesson import NetworkLesson
 from tasks.train.learning.loop import Fitted, Row
@@ -90,7 +90,7 @@ def prepare(work: Path, lesson: ClassifierLesson, progress: Progress) -> Samples
         SourceChanged: when a file's bytes are not those that were checked at ingest.
     """
     framing = lesson.steps[-2]
-    y = np.array([lesson.labels.index(entry.truth.stratum) for entry in lesson.images], dtype=np.intp)
+    targets = targets_of(lesson.images, lesson.labels, is_multi_label=lesson.architecture.is_multi_label)
     with progress("prepare images", "images") as report:
         shape = framing.height, framing.width
         path, part = work / "pixels.npy", work / "part.npy"
@@ -98,7 +98,7 @@ def prepare(work: Path, lesson: ClassifierLesson, progress: Progress) -> Samples
             frame_images(part, lesson.root, lesson.images, lesson.steps, shape, report)
             part.replace(path)
     stored = np.load(path, mmap_mode="r")
-    return Samples(stored, np.arange(len(y)), y, len(lesson.labels))
+    return Samples(stored, np.arange(len(targets)), targets, len(lesson.labels))
 
 
 def teach(
@@ -129,7 +129,7 @@ def teach(
     """
     mine = samples.take(places)
     groups = [lesson.images[place].unit for place in places]
-    learned, held_out, name = divide(mine.y, groups, train_images, len(lesson.labels), lesson.seed)
+    learned, held_out, name = divide(mine.targets, groups, train_images, len(lesson.labels), lesson.seed)
     judged = mine.take(held_out)
     torch.manual_seed(lesson.seed)
     network, reused = _first_network(lesson)
@@ -146,14 +146,15 @@ def teach(
         report,
     )
     shares = probabilities_of(fitted.network, judged, lesson.steps[-1])
-    temperature = fit_temperature(shares, judged.y)
-    answers = Judged(name, calibrated(shares, temperature), judged.truths)
+    temperature = temperature_of(shares, judged.targets)
+    answers = Judged(name, calibrated_by(temperature, shares, judged.targets), judged.truths)
     return Taught(fitted, reused, temperature, len(learned), answers)
 
 
 def answers_of(taught: Taught, samples: Samples, lesson: ClassifierLesson) -> Probabilities:
     """Return N x L calibrated probabilities of images."""
-    return calibrated(probabilities_of(taught.fitted.network, samples, lesson.steps[-1]), taught.temperature)
+    shares = probabilities_of(taught.fitted.network, samples, lesson.steps[-1])
+    return calibrated_by(taught.temperature, shares, samples.targets)
 
 
 def export_kept_stages(lesson: ClassifierLesson, path: Path) -> Frozen | None:

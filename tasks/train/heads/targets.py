@@ -1,10 +1,13 @@
 """What is learned of images: one label each, or any number of labels, none among it; both by the same calls."""
 
+from collections.abc import Sequence
 from typing import TypeGuard, cast
 
 import numpy as np
 
-from tasks.metrics.classification import Truths
+from tasks.dataset.entries import ImageEntry
+from tasks.metrics.classification import Truths, truths_of
+from tasks.train.heads.calibration import calibrated, fit_temperature
 from tasks.train.heads.folds import Folds, iterative_folds, stratified_folds
 from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
 from tasks.train.heads.multi_label import fit_multi_label_head
@@ -18,6 +21,14 @@ Targets = Indices | Truths
 def are_multi_label(targets: Targets) -> TypeGuard[Truths]:
     """Whether an image may have several labels, or none."""
     return targets.ndim == 2
+
+
+def targets_of(entries: Sequence[ImageEntry], labels: Sequence[str], *, is_multi_label: bool) -> Targets:
+    """Return what is to be learned of images, whose labels are among `labels`."""
+    if is_multi_label:
+        return truths_of([entry.truth.labels for entry in entries], labels)
+    places = {label: place for place, label in enumerate(labels)}
+    return np.array([places[entry.truth.stratum] for entry in entries], dtype=np.intp)
 
 
 def as_truths(targets: Targets, labels: int) -> Truths:
@@ -36,9 +47,23 @@ def log_loss(probabilities: Probabilities, targets: Targets) -> float:
     """Return the mean log loss of N x L probabilities, every label, and its absence, weighing alike."""
     if not are_multi_label(targets):
         return balanced_log_loss(probabilities, _indices(targets))
-    sides = (np.column_stack([1.0 - column, column]) for column in probabilities.T)
+    sides = (_two_sides(column) for column in probabilities.T)
     losses = [balanced_log_loss(side, truth.astype(np.intp)) for side, truth in zip(sides, targets.T, strict=True)]
     return float(np.mean(losses))
+
+
+def temperature_of(shares: Probabilities, targets: Targets) -> float:
+    """Return the temperature that calibrates N x L shares; where labels stand alone, one for all of them together."""
+    if are_multi_label(targets):
+        return fit_temperature(_two_sides(shares.ravel()), targets.ravel().astype(np.intp))
+    return fit_temperature(shares, _indices(targets))
+
+
+def calibrated_by(temperature: float, shares: Probabilities, targets: Targets) -> Probabilities:
+    """Return N x L probabilities of N x L shares; `targets` tell what kind they are, their values play no part."""
+    if are_multi_label(targets):
+        return calibrated(_two_sides(shares.ravel()), temperature)[:, 1].reshape(shares.shape)
+    return calibrated(shares, temperature)
 
 
 def divide(targets: Targets, folds: int, seed: int, groups: Indices | None = None) -> Folds:
@@ -46,6 +71,11 @@ def divide(targets: Targets, folds: int, seed: int, groups: Indices | None = Non
     if are_multi_label(targets):
         return iterative_folds(targets, folds, seed, groups)
     return stratified_folds(_indices(targets), folds, seed, groups)
+
+
+def _two_sides(shares: Probabilities) -> Probabilities:
+    """Return the N x 2 probabilities without a label and with it of N probabilities."""
+    return np.column_stack([1.0 - shares, shares])
 
 
 def _indices(targets: Targets) -> Indices:

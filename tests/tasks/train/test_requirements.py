@@ -13,7 +13,6 @@ from tasks.train.requirements import (
     require_detectable,
     require_learnable,
     require_learnable_one_by_one,
-    require_one_label_each,
 )
 
 Counts = dict[Split, Mapping[str, int]]
@@ -66,12 +65,6 @@ def test_what_cannot_be_learned_is_one_sentence(name: str) -> None:
 )
 def test_what_can_be_learned_is_taken(parts: Counts) -> None:
     assert require_learnable(labels_of(parts), parts) is None
-
-
-def test_images_with_several_labels_are_one_sentence() -> None:
-    assert require_one_label_each("cnn", is_multi_label=False) is None
-    with pytest.raises(DataError, match="the algorithm cnn answers with one label"):
-        require_one_label_each("cnn", is_multi_label=True)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tasks.errors import RequestError
 from tasks.train.classifier.graph import Graph
 from tasks.train.classifier.network import CNN
 from tasks.train.heads.calibration import calibrated
+from tasks.train.heads.targets import calibrated_by
 from tasks.train.learning.frozen import export_frozen
 from tests.tasks.train.classifier.painted import network
 
@@ -79,3 +80,19 @@ def test_graph_gives_calibrated_probabilities(temperature):
     np.testing.assert_allclose(found, calibrated(shares, temperature), atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
     assert np.ptp(found) > 0.01
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_graph_of_several_labels_answers_each_by_itself(temperature):
+    made = network(labels=3, is_multi_label=True).eval()
+    with torch.no_grad():
+        made.head.weight.mul_(2000)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.inference_mode():
+        found = Graph(made, temperature)(images).numpy()
+        shares = made(images).double().sigmoid().numpy()
+    for label in range(3):
+        both = np.column_stack([1.0 - shares[:, label], shares[:, label]])
+        np.testing.assert_allclose(found[:, label], calibrated(both, temperature)[:, 1], atol=1e-5)
+    np.testing.assert_allclose(found, calibrated_by(temperature, shares, shares > 0.5), atol=1e-5)
+    assert np.ptp(found.sum(axis=1)) > 0.01
