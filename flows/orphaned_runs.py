@@ -25,7 +25,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from flows.run_processes import run_processes
+from flows.run_processes import run_processes, speak_without_worker
 from tasks.stores.home import Home
 from tasks.tracking.processes import has_ended, this_process
 
@@ -41,6 +41,7 @@ _SITE_WORKERS = "keeneye-on-"
 
 def begin() -> Home:
     """Begin a run: return the home, without what runs that were killed left in it and on the Prefect server."""
+    speak_without_worker()
     home = Home.from_environment()
     home.store.sweep()
     if flow_run.id:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,22 @@ from tasks.stores.home import HOME_VARIABLE
 
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """By which Prefect tells a process which run it is."""
+LOG_VARIABLE = "KEENEYE_RUN_LOG"
+"""The file that a site's runs write what they tell to."""
+
+
+def speak_without_worker() -> None:
+    """Write what this run tells to the site's file, if there is one.
+
+    Else it goes through a pipe to the worker: when that is killed, the first word ends the run.
+    """
+    log = os.environ.get(LOG_VARIABLE)
+    if log and RUN_VARIABLE in os.environ:
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file, stream.fileno())
+        os.close(file)
 
 
 def run_processes(home: Path | None = None) -> dict[str, int]:

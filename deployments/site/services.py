@@ -26,12 +26,13 @@ from deployments.site.secrets import (
 )
 from flows.host_config import is_loopback
 from flows.provision_config import WORK_POOL
-from flows.run_processes import end_run_processes
+from flows.run_processes import LOG_VARIABLE, end_run_processes
 from flows.up_config import ServiceName, UpConfig
 from tasks.stores.home import DATABASE_VARIABLE, HOME_VARIABLE, TRACKING_VARIABLE
 from tasks.stores.s3 import REGION
 
 ROOT = Path(__file__).resolve().parents[2]
+LOGS = "logs"
 _INHERITED = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "SSL_CERT_FILE", "TMPDIR", "TZ", "VIRTUAL_ENV")
 """What services take from the environment of `keeneye up`; anything else might change them unseen."""
 
@@ -218,6 +219,7 @@ def _worker(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Servi
         "PREFECT_WORKER_WEBSERVER_HOST": config.listen,
         "PREFECT_WORKER_WEBSERVER_PORT": str(port),
         HOME_VARIABLE: str(home),
+        LOG_VARIABLE: str(folder / LOGS / "worker.log"),
         **client_environment(config, secrets),
         **object_store.role_keys(secrets, "ingest"),
         **mlflow_users.login(secrets, "train"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 
 from deployments.site.health import answers
-from deployments.site.services import Service
+from deployments.site.services import LOGS, Service
 from tasks.errors import EnvironmentFailed
 
 POLL_SECONDS = 0.25
@@ -139,7 +139,7 @@ class Supervisor:
         process.wait()
 
     def _log(self, service: Service) -> Path:
-        return self._folder / "logs" / f"{service.name}.log"
+        return self._folder / LOGS / f"{service.name}.log"
 
     def _last_line(self, service: Service) -> str:
         log = self._log(service)

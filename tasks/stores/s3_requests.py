@@ -20,8 +20,8 @@ THREADS = 16
 """Requests at once: each waits for the store most of the time."""
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
-PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between attempts; together they outlast the restart of a store."""
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds between attempts; together they outlast a minute, and so the restart of a store on a busy machine."""
 _BUSY_CODES = frozenset({"SlowDown", "RequestTimeout", "ServiceUnavailable", "InternalError", "ThrottlingException"})
 _OF_HEADERS = {"404": "NoSuchKey", "403": "AccessDenied", "412": "PreconditionFailed"}
 """An answer without a body has no code but its status."""

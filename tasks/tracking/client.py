@@ -12,6 +12,8 @@ from typing import TypeVar
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Its client repeats what gets no answer seven times: so within two minutes, and not long after a server has come back.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 # stdout is for the result alone; of a run on a server MLflow would write its address there.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 # Else MLflow puts the working folder's pyproject.toml and uv.lock, whosever they are, into every model.
@@ -29,7 +31,7 @@ from tasks.stores.home import REGISTRY_VARIABLE, TRACKING_VARIABLE, Home
 from tasks.stores.s3_requests import is_of_object_store
 
 ATTEMPTS_VARIABLE = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-"""How often MLflow's client repeats a request that nobody answers: 7 times in about four minutes, if not set."""
+"""How often MLflow's client repeats a request that nobody answers: 7 times within two minutes, if not set."""
 PAUSES_SECONDS = (1.0, 4.0, 15.0, 40.0)
 """Between attempts to make something; together they outlast a minute."""
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Running
 
 from flows.orphaned_runs import MAX_STARTS, PROCESS_LABEL, WORKER_LABEL, close_runs, resume_runs, worker_name
-from flows.run_processes import RUN_VARIABLE, end_run_processes, run_processes
+from flows.run_processes import LOG_VARIABLE, RUN_VARIABLE, end_run_processes, run_processes
 from tasks.tracking.processes import this_process
 
 
@@ -127,3 +127,28 @@ def test_processes_of_a_home_are_found_and_ended(sleeper, tmp_path):
     assert own.wait(20) < 0
     assert elsewhere.poll() is None
     assert run_id not in run_processes()
+
+
+SPEAKER = """
+from rich.console import Console
+from flows.run_processes import speak_without_worker
+input()
+speak_without_worker()
+Console(stderr=True).print("said")
+"""
+
+
+@pytest.mark.parametrize(("variables", "code", "told"), [({LOG_VARIABLE: "log"}, 0, "said\n"), ({}, 1, "")])
+def test_run_speaks_on_when_its_worker_is_gone(tmp_path, variables, code, told):
+    (tmp_path / "log").touch()
+    child = subprocess.Popen(
+        [sys.executable, "-c", SPEAKER],
+        cwd=tmp_path,
+        env={**os.environ, RUN_VARIABLE: "run", **variables},
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    child.stderr.close()  # as a worker's end of the pipe when it is killed
+    child.stdin.write(b"\n")
+    child.stdin.close()
+    assert (child.wait(120), (tmp_path / "log").read_text()) == (code, told)
