@@ -34,7 +34,7 @@ def frame_images(
         entries: images.
         steps: preprocessing.
         shape: height and width of the network's input (pixels).
-        report: called with the images done and their number.
+        report: called with the images done and their number; what it raises ends the work at once.
 
     Returns:
         N x height x width x 3, 8 bits, RGB, not yet normalised.
@@ -50,9 +50,14 @@ def frame_images(
         os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
     with ThreadPoolExecutor(DECODERS) as pool:
         images = pool.map(lambda entry: frame(decode_rgb(read_image_bytes(root, entry)), steps), entries)
-        for done, image in enumerate(images, start=1):
-            pixels[done - 1] = image
-            report(done, len(entries))
+        try:
+            for done, image in enumerate(images, start=1):
+                pixels[done - 1] = image
+                report(done, len(entries))
+        except BaseException:
+            # The pool would decode all that wait before it lets go, minutes after the time was over.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return pixels
 
 
