@@ -12,6 +12,7 @@ from flows.reporting import page_or_problem
 from flows.train import train
 from tasks.compare.ranking import rank
 from tasks.compare.task import publish_comparison, request_of
+from tasks.explain.task import explain_candidate
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
 from tasks.report.leaderboard_task import write_leaderboard
@@ -29,6 +30,7 @@ def compare(
     registry: RegistryConfig = RegistryConfig(),  # noqa: B008
     ship: bool = False,
     shards: ShardsConfig = ShardsConfig(),  # noqa: B008
+    explain: bool = True,
 ) -> CompareResult:
     """Measure many ways to train on the same folds, and say which to prefer; the test split is not read.
 
@@ -43,6 +45,7 @@ def compare(
         registry: Where a shipped model goes.
         ship: Train the recommended candidate at once.
         shards: Who carries out the work on images.
+        explain: Show where the recommended candidate looks.
     """
     config = CompareConfig(
         data=data,
@@ -55,6 +58,7 @@ def compare(
         registry=registry,
         ship=ship,
         shards=shards,
+        explain=explain,
     )
     home = begin()
 
@@ -63,8 +67,9 @@ def compare(
     standings = measure_candidates(home, manifest, config)
     ranking = rank(standings, budget)
     board = publish_comparison(home, manifest, ranking, config)
-    page = page_or_problem(lambda: write_leaderboard(home, board))
+    explained = explain_candidate(home, manifest, ranking.of(ranking.recommended), wanted=explain)
+    page = page_or_problem(lambda: write_leaderboard(home, manifest, board, explained))
     shipped = train(**dict(request_of(config, ranking.of(ranking.recommended)))) if ship else None
 
-    stages = {"ingest": images, "manifest": manifest, "publish": board, "page": page}
+    stages = {"ingest": images, "manifest": manifest, "publish": board, "explain": explained, "page": page}
     return finished(collect(str(flow_run.id or ""), board, page, shipped, stages))

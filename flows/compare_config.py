@@ -10,6 +10,7 @@ from flows.config import (
     Algorithm,
     ClassifierFeatures,
     DataConfig,
+    EvaluationConfig,
     GateConfig,
     RegistryConfig,
     ShardsConfig,
@@ -124,8 +125,13 @@ class CompareConfig(Group):
         description="Who carries out the work on images.",
         json_schema_extra={"position": 10},
     )
+    explain: bool = Field(
+        default=True,
+        description="Show on the page where the recommended candidate looks; takes some seconds.",
+        json_schema_extra={"position": 11},
+    )
     as_json: bool = Field(
-        default=False, alias="json", description="One JSON line instead of a table.", json_schema_extra={"position": 11}
+        default=False, alias="json", description="One JSON line instead of a table.", json_schema_extra={"position": 12}
     )
 
     @property
@@ -153,7 +159,13 @@ class CompareConfig(Group):
             _drop(training, field.removeprefix("training.").split("."))
         if options:
             training["network"] = {**training.get("network", {}), **options}
-        groups = {"data": self.data, "gate": self.gate, "registry": self.registry, "shards": self.shards}
+        groups = {
+            "data": self.data,
+            "evaluation": EvaluationConfig(explain=self.explain),
+            "gate": self.gate,
+            "registry": self.registry,
+            "shards": self.shards,
+        }
         try:
             return TrainConfig.model_validate({**groups, "training": training | own})
         except ValidationError as error:

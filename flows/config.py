@@ -135,6 +135,12 @@ class EvaluationConfig(Group):
         "itself.",
         json_schema_extra={"position": 1},
     )
+    explain: bool = Field(
+        default=True,
+        description="Show in the report where a classifier looks: parts of ten test images are hidden in turn, which "
+        "takes some seconds.",
+        json_schema_extra={"position": 2},
+    )
 
 
 class GateConfig(Group):
@@ -255,7 +261,7 @@ class TrainConfig(Group):
 
 _OF_CLASSIFIERS = (
     *("data.labels_per_image", "training.algorithm", "training.features", "training.views", "training.network"),
-    *("training.preprocessing.framing", "gate.min_macro_f1"),
+    *("training.preprocessing.framing", "evaluation.explain", "gate.min_macro_f1"),
 )
 _OF_DETECTORS = ("training.detector", "gate.min_map_50")
 _OF_ANOMALIES = ("data.normal_label", "training.anomaly", "gate.min_image_auroc")

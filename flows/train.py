@@ -20,6 +20,7 @@ from flows.reporting import page_or_problem
 from flows.result import TrainResult, collect, finished
 from flows.staging import stage_version
 from tasks.evaluate.task import evaluate_model
+from tasks.explain.task import explain_answers
 from tasks.inference_test.task import run_inference_test
 from tasks.ingest.task import ingest_images
 from tasks.manifest.task import build_manifest
@@ -63,18 +64,12 @@ def train(
     measured = evaluate_model(home, manifest, model, gate)
     version = register_version(home, manifest, model, measured, config)
     trial = run_inference_test(home, manifest, measured, version, gate)
+    explained = explain_answers(home, manifest, model, measured, evaluation)
     placed = stage_version(home, version, manifest, model, measured, trial, staging)
-    report = page_or_problem(lambda: write_report(home, images, manifest, model, measured, trial, placed, described))
+    report = page_or_problem(
+        lambda: write_report(home, images, manifest, model, measured, trial, placed, described, explained)
+    )
 
-    stages = {
-        "ingest": images,
-        "manifest": manifest,
-        "data_report": described,
-        "train": model,
-        "evaluate": measured,
-        "register": version,
-        "inference_test": trial,
-        "staging": placed,
-        "report": report,
-    }
+    stages = {"ingest": images, "manifest": manifest, "data_report": described, "train": model, "evaluate": measured}
+    stages |= {"register": version, "inference_test": trial, "explain": explained, "staging": placed, "report": report}
     return finished(collect(task, str(flow_run.id or ""), images, manifest, measured, trial, placed, report, stages))

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = {
     *("ingest", "manifest", "export", "train", "evaluate", "inference_test", "register", "report"),
-    *("predict", "bundle_export", "promote", "compare"),
+    *("predict", "bundle_export", "promote", "compare", "explain"),
 }
 NETWORKS = ("tasks/train/classifier/", "tasks/train/detector/", "tasks/train/learning/")
 """Rooms whose modules import torch when they are imported."""

@@ -229,9 +229,12 @@ class Predictor:
 
     def prepare(self, image: RgbImage) -> PreparedImage:
         """Frame a decoded image as the model takes it; any thread may do so, beside others."""
-        framed = frame(image, self.card.steps)
+        return self.prepare_framed(frame(image, self.card.steps), image.shape[1], image.shape[0])
+
+    def prepare_framed(self, framed: RgbImage, width: int, height: int) -> PreparedImage:
+        """Take an image that is framed already, and was `width` x `height` pixels before."""
         values = self._features.extract(framed) if self._features else None
-        return PreparedImage(framed, image.shape[1], image.shape[0], values)
+        return PreparedImage(framed, width, height, values)
 
     def predict_prepared(self, images: Sequence[PreparedImage]) -> list[Prediction]:
         """Predict framed images in one call of the network, in order; `BATCH_SIZE` of them cost the least each."""

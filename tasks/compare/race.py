@@ -13,6 +13,7 @@ from typing import Literal
 
 from tasks.compare.candidates import simplicity
 from tasks.compare.records import Options, Standing
+from tasks.metrics.importance import pool_drops
 from tasks.train.records import MeasuredFold, StoppedFold
 
 MIN_RIVALS = 3
@@ -116,6 +117,8 @@ class Race:
             bundle_bytes=first.bundle_bytes if first else None,
             features_computed=sum(one.features_computed for one in lane.folds),
             options=_most_chosen([one.options for one in lane.folds]),
+            entry_path=first.entry_path if first else "",
+            importances=pool_drops([one.drops for one in lane.folds]) if lane.outcome == "measured" else None,
         )
 
 

@@ -3,8 +3,9 @@
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, Field, computed_field
 
+from tasks.metrics.importance import Importances
 from tasks.stores.content import StageRecord
 
 LEADERBOARD_FILE, WINNER_FILE, PAGE_FILE = "leaderboard.json", "winner.yaml", "leaderboard.html"
@@ -28,6 +29,8 @@ class Standing(BaseModel, frozen=True):
         bundle_bytes: size of that bundle.
         features_computed: number of images of which this candidate was the first to need a feature.
         options: of `training.network`, those that a search settled on in most folds.
+        entry_path: the store entry of the first fold, with its bundle and its answers; empty without one.
+        importances: what each kind of features is worth to it; None of a network and of one that was stopped.
     """
 
     candidate: str
@@ -42,6 +45,8 @@ class Standing(BaseModel, frozen=True):
     bundle_bytes: int | None = None
     features_computed: int = 0
     options: Options = {}
+    entry_path: str = Field(default="", exclude=True)
+    importances: Importances | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from tasks.metrics.importance import Importances
+
 Truths = NDArray[np.bool_]
 Confidences = NDArray[np.float64]
 
@@ -49,6 +51,8 @@ class CrossValidated(BaseModel, frozen=True, extra="forbid"):
         per_label: of the pooled predictions; `threshold` is the mean over the folds.
         calibration_error: expected calibration error of all out-of-fold predictions pooled; None in older records.
         calibration: the bins of it.
+        importances: what each kind of features is worth, in these folds, to a classifier on features; None of a
+            network and in older records.
     """
 
     macro_f1: float
@@ -59,6 +63,7 @@ class CrossValidated(BaseModel, frozen=True, extra="forbid"):
     per_label: dict[str, LabelMetrics]
     calibration_error: float | None = None
     calibration: tuple[CalibrationBin, ...] = ()
+    importances: Importances | None = None
 
 
 class ClassificationMetrics(BaseModel, frozen=True, extra="forbid"):

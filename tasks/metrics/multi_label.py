@@ -17,6 +17,7 @@ from tasks.metrics.classification import (
     macro,
     measure_given,
 )
+from tasks.metrics.importance import Importances
 
 
 class CrossValidatedMultiLabel(BaseModel, frozen=True, extra="forbid"):
@@ -30,6 +31,8 @@ class CrossValidatedMultiLabel(BaseModel, frozen=True, extra="forbid"):
         folds: number of folds.
         images: number of images predicted.
         per_label: of the pooled predictions; `threshold` is the mean over the folds.
+        importances: what each kind of features is worth, in these folds, to a classifier on features; None of a
+            network and in older records.
     """
 
     macro_f1: float
@@ -39,6 +42,7 @@ class CrossValidatedMultiLabel(BaseModel, frozen=True, extra="forbid"):
     folds: int
     images: int
     per_label: dict[str, LabelMetrics]
+    importances: Importances | None = None
 
 
 class MultiLabelMetrics(BaseModel, frozen=True, extra="forbid"):

@@ -14,6 +14,7 @@ from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.manifest.records import Manifest
+from tasks.metrics.task_metrics import importances_of
 from tasks.promote.records import StagingOutcome
 from tasks.register.publish import flat_metrics, flat_parameters
 from tasks.register.records import RegisteredVersion, Status
@@ -34,6 +35,8 @@ from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
 
 EXAMPLE_SIDE_PIXELS = 96
+IMPORTANCES_FILE = "feature_importances.json"
+"""Among a run's artifacts."""
 
 
 @engine.stage("register version")
@@ -118,10 +121,14 @@ def _told(version: RegisteredVersion, info: VersionInfo, status: Status, reasons
 
 
 def run_key_of(manifest: Manifest, model: TrainedModel, evaluation: Evaluation, config: TrainConfig, name: str) -> str:
-    """Identify a request: data, code and settings; where the data lies and what they are called does not count."""
+    """Identify a request: data, code and settings.
+
+    Where the data lies and what it is called does not count, nor whether the report has pictures.
+    """
     # What `data` says is in the manifest, and so in the model's key.
-    # Who carries out shards shapes nothing.
-    settings = config.model_dump(exclude={"data": True, "registry": {"model_name"}, "shards": True})
+    # Who carries out shards shapes nothing, nor do pictures.
+    aside: dict[str, Any] = {"data": True, "registry": {"model_name"}, "shards": True, "evaluation": {"explain"}}
+    settings = config.model_dump(exclude=aside)
     return digest_of([name, manifest.dataset_digest, model.key, evaluation.key, settings])
 
 
@@ -149,6 +156,8 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
     run.log_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "config.yaml")
     run.log_steps(model.history, TRAINING_CURVES)
     run.log_files(evaluation.figures_path, "figures")
+    if found := importances_of(evaluation.metrics.cross_validated):
+        run.log_text(found.model_dump_json(indent=2), IMPORTANCES_FILE)
     for name in (SUMMARY_FILE, SNAPSHOT_FILE):
         run.log_file(Path(evaluation.entry_path) / name, "evaluation")
     for split, images in manifest.images.items():

@@ -14,6 +14,7 @@ from tasks.report.pictures import Place
 from tasks.report.places import PlaceIndex
 from tasks.report.training_charts import training_values
 from tasks.report.view import Arranged, View
+from tasks.report.why import why_values
 from tasks.report.wording import CLASSIFICATION_FIGURES
 
 TEMPLATE = "classification.html.j2"
@@ -50,6 +51,7 @@ def arrange(inputs: ReportInputs[ClassificationMetrics], index: PlaceIndex) -> A
             "average_precision": {},
             "counts": counts_by_label(inputs),
             **training_values(inputs),
+            **why_values(inputs, index),
             "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
         [card.place for card in cards if card.place],

@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeVar
 from tasks.dataset.entries import ImageEntry, Split
 from tasks.dataset.findings import Finding
 from tasks.evaluate.records import GateVerdict, ImagePrediction
+from tasks.explain.records import ExplainedImage
 from tasks.inference_test.records import InferenceOutcome
 from tasks.metrics.task_metrics import TaskMetrics
 from tasks.promote.records import VersionComparison
@@ -54,6 +55,7 @@ class ReportInputs(Generic[MetricsT]):
         comparison: with the version that stood in staging before; None when that was not reached.
         trials: what was tried before the choice, and its log loss on images that it did not learn from; empty where
             there was nothing to choose.
+        explained: where a classifier looks in test images, errors first; empty where that was not asked for.
     """
 
     task: Task
@@ -77,3 +79,4 @@ class ReportInputs(Generic[MetricsT]):
     staging_reasons: Sequence[str] = ()
     comparison: VersionComparison | None = None
     trials: Mapping[str, float] = field(default_factory=dict)
+    explained: Sequence[ExplainedImage] = ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tasks.compare.records import WINNER_FILE, Leaderboard, Standing
 from tasks.report.page import page_environment, page_script
+from tasks.report.why import Look, worth_chart
 
 STRIP_WIDTH, STRIP_HEIGHT = 160, 22
 """Of the drawing of a candidate's folds (SVG units)."""
@@ -19,8 +20,13 @@ class Strip:
     mean: float
 
 
-def render_leaderboard(board: Leaderboard) -> str:
-    """Return the leaderboard as one HTML page that refers to nothing outside itself."""
+def render_leaderboard(board: Leaderboard, looks: Sequence[Look] = ()) -> str:
+    """Return the leaderboard as one HTML page that refers to nothing outside itself.
+
+    Args:
+        board: the comparison.
+        looks: where the recommended candidate looks, in images that it did not learn from.
+    """
     script, script_digest = page_script()
     lowest = lowest_shown(board.ranking.standings)
     ranking = board.ranking
@@ -36,6 +42,8 @@ def render_leaderboard(board: Leaderboard) -> str:
             strip=(STRIP_WIDTH, STRIP_HEIGHT, STRIP_MARGIN),
             features_computed=sum(one.features_computed for one in ranking.standings),
             winner_file=WINNER_FILE,
+            importances=worth_chart(ranking.of(ranking.recommended).importances),
+            looks=looks,
             script=script,
             script_digest=script_digest,
         )

@@ -14,6 +14,7 @@ from tasks.report.pictures import Place
 from tasks.report.places import PlaceIndex
 from tasks.report.training_charts import training_values
 from tasks.report.view import Arranged, View
+from tasks.report.why import why_values
 from tasks.report.wording import MULTI_LABEL_FIGURES
 
 TEMPLATE = "multi_label.html.j2"
@@ -57,6 +58,7 @@ def arrange(inputs: ReportInputs[MultiLabelMetrics], index: PlaceIndex) -> Arran
             "counts": counts_by_label(inputs),
             "without_labels": without,
             **training_values(inputs),
+            **why_values(inputs, index),
             "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
         [card.place for card in shown if card.place],

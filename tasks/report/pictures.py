@@ -130,7 +130,7 @@ def draw_thumbnails(
         image = decode_rgb(read_image_bytes(place.root, place.entry))
     except (SourceChanged, ImageError):
         return {}
-    mask = _read_mask(place)
+    mask = read_mask(place)
     return {side: _draw_thumbnail(image, mask, place.entry, side, colours) for side in sides}
 
 
@@ -169,12 +169,19 @@ def _draw_thumbnail(
     image: RgbImage, mask: Mask | None, entry: ImageEntry, side: int, colours: Mapping[str, Rgb] | None
 ) -> Thumbnail:
     small, scale = shrink(image, side)
+    return Thumbnail(draw_truth(small, mask, entry, scale, colours), mask is not None)
+
+
+def draw_truth(
+    small: RgbImage, mask: Mask | None, entry: ImageEntry, scale: float, colours: Mapping[str, Rgb] | None
+) -> RgbImage:
+    """Return a picture, scaled already, with the mask's outline and the true boxes; without colours no boxes."""
     if mask is not None:
         small = draw_mask_outline(small, mask, gap=OUTLINE_GAP, thickness=OUTLINE_THICKNESS)
     if colours is not None and entry.truth.boxes:
         small = draw_boxes(small, entry.truth.boxes, colours, scale, thickness=BOX_THICKNESS)
         small = draw_labels(small, entry.truth.boxes, colours, scale, letter_pixels=LETTER_PIXELS)
-    return Thumbnail(small, mask is not None)
+    return small
 
 
 def shrink(image: RgbImage, side: int) -> tuple[RgbImage, float]:
@@ -185,7 +192,7 @@ def shrink(image: RgbImage, side: int) -> tuple[RgbImage, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), scale
 
 
-def _read_mask(place: Place) -> Mask | None:
+def read_mask(place: Place) -> Mask | None:
     """Return the defect mask, 1 where the defect is; None without a usable one."""
     path = locate(place.root, place.entry.mask_ref) if place.entry.mask_ref else None
     if path is None:

@@ -12,6 +12,7 @@ from tasks import engine
 from tasks.bundle.format import read_model_card
 from tasks.dataset.entries import SPLITS, ImageEntry, Split
 from tasks.evaluate.records import Evaluation, read_predictions
+from tasks.explain.records import Explanation
 from tasks.ground_truth.manifests import read_manifest
 from tasks.inference_test.records import InferenceTest
 from tasks.ingest.records import IngestedImages
@@ -107,6 +108,7 @@ def write_report(
     trial: InferenceTest,
     version: RegisteredVersion,
     described: DataReport,
+    explained: Explanation,
 ) -> WrittenReport:
     """Write the HTML report of a run and attach it, with the data report, to the MLflow run."""
     inputs: ReportInputs[Any] = ReportInputs(
@@ -131,6 +133,7 @@ def write_report(
         staging_reasons=version.reasons if evaluation.gate.passed and trial.outcome.passed else (),
         comparison=version.comparison,
         trials={trial.name: trial.log_loss for trial in model.trials},
+        explained=explained.maps,
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"
     write_atomically(path, render_report(inputs))

@@ -34,7 +34,9 @@ BACKBONE_VERSION = "3"
 BackboneFeatures = Literal["embedding", "stages"]
 STAGES = (4, 6)
 """The blocks, counted from 0, that give their statistics: one place for 16 and 32 pixels, 112 and 320 channels wide."""
-FEATURE_WIDTHS: dict[BackboneFeatures, int] = {"embedding": 1280, "stages": 3 * (112 + 320)}
+STAGE_WIDTHS = {"stages (16 px)": 3 * 112, "stages (32 px)": 3 * 320}
+"""By how many pixels of the input one place stands for, in the order of the columns."""
+FEATURE_WIDTHS: dict[BackboneFeatures, int] = {"embedding": 1280, "stages": sum(STAGE_WIDTHS.values())}
 """In the order of the columns."""
 WEIGHTS_SHA256_PREFIX = "57934424"
 """The package names its weights file by the first digits of the digest it must have."""

@@ -50,6 +50,9 @@ class Fitted(Protocol[LearnedFrom]):
 
 
 Given = TypeVar("Given", bound=Fitted[Any], covariant=True)
+FittedT = TypeVar("FittedT", bound=Fitted[Any])
+Watch = Callable[[FittedT, Mapping[str, float], Indices], None]
+"""Called with what was learned without a fold, the thresholds by label, and the places of the fold's images."""
 
 
 class Fit(Protocol[LearnedFrom, Given]):
@@ -83,7 +86,7 @@ LearnFold = Callable[[int, Indices, Indices], FoldAnswers]
 
 
 def cross_validate(
-    fit: Fit[RowsT, Fitted[RowsT]],
+    fit: Fit[RowsT, FittedT],
     features: RowsT,
     targets: Targets,
     labels: Sequence[str],
@@ -91,6 +94,7 @@ def cross_validate(
     seed: int,
     report: Callable[[int, int], None],
     groups: Indices | None = None,
+    watch: Watch[FittedT] | None = None,
 ) -> tuple[LabelEstimate, Probabilities]:
     """Estimate what a training procedure reaches on images it has not seen.
 
@@ -103,6 +107,7 @@ def cross_validate(
         seed: of the division into folds.
         report: called with folds done and their number.
         groups: number of each image's group, which no division parts; None when each image is one.
+        watch: sees each fold's model before it is forgotten.
 
     Returns:
         The estimate, and N x L out-of-fold probabilities.
@@ -111,6 +116,8 @@ def cross_validate(
     def learn(_: int, train: Indices, held_out: Indices) -> FoldAnswers:
         own_groups = None if groups is None else groups[train]
         fitted, thresholds = fit_fold(fit, features[train], targets[train], own_groups, labels)
+        if watch:
+            watch(fitted, thresholds, held_out)
         return FoldAnswers(thresholds, fitted.probabilities(features[held_out]))
 
     return estimate_by_folds(learn, targets, labels, folds, seed, report, groups)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast, get_args
 
 from tasks.features.feature_set import FEATURES, FeatureName, FeatureStep
-from tasks.train.backbone import BackboneFeatures
+from tasks.train.backbone import STAGE_WIDTHS, BackboneFeatures
 
 FeatureKind = BackboneFeatures | FeatureName
 FeatureKinds = tuple[FeatureKind, ...]
@@ -33,3 +33,8 @@ def engineered_kinds(kinds: Sequence[FeatureKind]) -> tuple[FeatureName, ...]:
 def steps_of(kinds: Sequence[FeatureName]) -> tuple[FeatureStep, ...]:
     """Return engineered features with their defaults."""
     return tuple(FEATURES[kind]() for kind in kinds)
+
+
+def parts_of(kind: FeatureKind, width: int) -> dict[str, int]:
+    """Return what a kind of so many columns consists of, by name: number of columns, in their order."""
+    return dict(STAGE_WIDTHS) if kind == "stages" and width == sum(STAGE_WIDTHS.values()) else {kind: width}

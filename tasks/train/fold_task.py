@@ -26,7 +26,7 @@ from tasks.train.records import MeasuredFold, StoppedFold
 from tasks.train.requirements import require_classifiable, require_comparable
 from tasks.train.stage_key import STAGE_VERSION, inputs_of, shape_of
 
-FOLD_VERSION = "1"
+FOLD_VERSION = "2"
 
 
 @engine.stage("measure fold", run_name="{candidate}, fold {number}", limit=training_limit())
@@ -90,10 +90,10 @@ def _measure_head(
             return measure_classifier(folder, lesson, sources, len(views), fold, engine.progress, until)
 
     try:
-        record, _ = home.store.reuse_or_make(key, MeasuredFold, make)
+        record, path = home.store.reuse_or_make(key, MeasuredFold, make)
     except OutOfTime as stop:
         return StoppedFold(reason=str(stop))
-    return record
+    return record.model_copy(update={"entry_path": str(path)})
 
 
 def _measure_network(
@@ -135,8 +135,8 @@ def _measure_network(
     # A second process with the same request would write the same checkpoints: it waits, and finds the fold.
     with home.lock(f"fold-{key.digest[:32]}"):
         try:
-            record, _ = home.store.reuse_or_make(key, MeasuredFold, make)
+            record, path = home.store.reuse_or_make(key, MeasuredFold, make)
         except OutOfTime as stop:
             return StoppedFold(reason=str(stop))
         shutil.rmtree(work, ignore_errors=True)
-    return record
+    return record.model_copy(update={"entry_path": str(path)})

@@ -9,6 +9,7 @@ from pathlib import Path
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import DataError
+from tasks.metrics.importance import pool_drops
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
 from tasks.train.candidates import Classifier, Search, fit_best, listed
@@ -20,6 +21,7 @@ from tasks.train.heads.model import Indices
 from tasks.train.heads.scaling import Scaling
 from tasks.train.heads.targets import Targets, as_truths, targets_of
 from tasks.train.heads.thresholds import MIN_VALIDATION_IMAGES, choose_thresholds
+from tasks.train.importance import drops_of, shuffles_of
 from tasks.train.records import BUNDLE_FOLDER, OUT_OF_FOLD_FILE, Progress, TrainedModel
 from tasks.vision.images import decode_rgb
 
@@ -68,8 +70,13 @@ def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progr
         lesson.search, features, targets, groups, len(lesson.train), labels
     )
     fit, seed = partial(fit_best, lesson.search), lesson.search.seed
+    drops, shuffles = [], shuffles_of(len(entries))
+
+    def watch(fitted: Classifier, cuts: Mapping[str, float], held_out: Indices) -> None:
+        drops.append(drops_of(fitted, cuts, features[held_out], targets[held_out], labels, shuffles, seed))
+
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = cross_validate(fit, features, targets, labels, lesson.folds, seed, report, groups)
+        estimate, pooled = cross_validate(fit, features, targets, labels, lesson.folds, seed, report, groups, watch)
     write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
     digest = write_classifier(folder / BUNDLE_FOLDER, lesson, sources, classifier, thresholds, learned)
     sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
@@ -84,7 +91,7 @@ def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progr
         seed=seed,
         chosen=dict(classifier.chosen),
         trials=classifier.trials,
-        cross_validated=estimate,
+        cross_validated=estimate.model_copy(update={"importances": pool_drops(drops)}),
         parity_difference=parity,
     )
 

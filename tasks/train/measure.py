@@ -8,6 +8,7 @@ from tasks.train.candidates import fit_best
 from tasks.train.cross_validation import FoldAnswers, fit_fold
 from tasks.train.deadline import require_time, within
 from tasks.train.gather import FeatureSources, gather_features
+from tasks.train.importance import drops_of, shuffles_of
 from tasks.train.learn import Lesson, require_variety, write_classifier
 from tasks.train.outer_fold import Learned, judge, outer_fold
 from tasks.train.records import BUNDLE_FOLDER, MeasuredFold, Progress
@@ -43,8 +44,11 @@ def measure_classifier(
     start = time.perf_counter()
     classifier, thresholds = fit_fold(fit, features[train], fold.targets[train], fold.groups[train], lesson.labels)
     seconds = time.perf_counter() - start
-    answers = FoldAnswers(thresholds, classifier.probabilities(features[fold.held_out]))
+    held_out, truth = features[fold.held_out], fold.targets[fold.held_out]
+    answers = FoldAnswers(thresholds, classifier.probabilities(held_out))
+    shuffles = shuffles_of(len(entries))
+    drops = drops_of(classifier, thresholds, held_out, truth, lesson.labels, shuffles, lesson.search.seed)
     if number == 0:
         write_classifier(folder / BUNDLE_FOLDER, lesson, sources, classifier, thresholds, len(train))
     computed = sum(sources.computed.values())
-    return judge(folder, fold, Learned(answers, seconds, classifier.chosen, {}, computed))
+    return judge(folder, fold, Learned(answers, seconds, classifier.chosen, {}, computed, drops))

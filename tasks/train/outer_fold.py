@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.dataset.entries import ImageEntry
@@ -57,6 +57,7 @@ class Learned:
         chosen: what it settled on, by name.
         options: those of the network that a search settled on.
         features_computed: number of images of which a feature was not known yet.
+        drops: by kind of features, what each of its shuffles costs in macro-F1.
     """
 
     answers: FoldAnswers
@@ -64,6 +65,7 @@ class Learned:
     chosen: Mapping[str, str | int | float]
     options: Mapping[str, str | int | float]
     features_computed: int = 0
+    drops: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def outer_fold(
@@ -113,6 +115,7 @@ def judge(folder: Path, fold: OuterFold, learned: Learned) -> MeasuredFold:
         measured_at=round(time.time(), 3),
         chosen=dict(learned.chosen),
         options=dict(learned.options),
+        drops=dict(learned.drops),
         ms_per_image=cost.ms_per_image if cost else None,
         bundle_bytes=cost.size if cost else None,
     )

@@ -1,11 +1,11 @@
 """What the train stage tells the stages after it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tasks.metrics.detection import CrossValidatedDetection
 from tasks.metrics.task_metrics import Estimate
@@ -37,6 +37,7 @@ class MeasuredFold(StageRecord, frozen=True):
     """What one way to train reached on the images of one fold, of which it saw none.
 
     Attributes:
+        entry_path: the store entry, with out-of-fold predictions, and of the first fold the bundle.
         fold: its number, from 0 on.
         folds: number of all.
         images: number of images judged.
@@ -47,10 +48,12 @@ class MeasuredFold(StageRecord, frozen=True):
         measured_at: when it was measured (seconds since 1970).
         chosen: what learning settled on, by name.
         options: those of `training.network` that a search settled on.
+        drops: by kind of features, what each of its shuffles costs in macro-F1; of a network there are none.
         ms_per_image: of the model as a bundle, one image at a time, decoding apart; of the first fold only.
         bundle_bytes: size of that bundle.
     """
 
+    entry_path: str = ""
     fold: int
     folds: int
     images: int
@@ -61,6 +64,7 @@ class MeasuredFold(StageRecord, frozen=True):
     measured_at: float
     chosen: dict[str, str | int | float]
     options: dict[str, str | int | float]
+    drops: Mapping[str, tuple[float, ...]] = Field(default_factory=dict)
     ms_per_image: float | None = None
     bundle_bytes: int | None = None
 

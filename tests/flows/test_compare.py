@@ -106,6 +106,8 @@ def test_the_page_tells_the_same(result):
     assert f"Recommended: {result.ranking.recommended}" in page
     assert f"{best.macro_f1_mean:.3f}" in page
     assert all(one.candidate in page for one in result.ranking.standings)
+    assert f"What {result.ranking.recommended} rests on" in page
+    assert page.count('<article class="pair-card">') > 0
     kept = json.loads((Path(result.report_path).parent / LEADERBOARD_FILE).read_text())
     assert kept["ranking"] == json.loads(result.ranking.model_dump_json())
 

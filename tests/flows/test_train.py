@@ -75,7 +75,14 @@ def test_folder_becomes_a_staged_version(home, photos, prefect):
     assert result.mlflow_run_id in by_key["report"]
     assert {"images", "metrics", "report"} <= set(by_key)
     names = {file.path for file in client(home).list_artifacts(result.mlflow_run_id)}
-    assert {"config.yaml", "report.html", "figures", "evaluation", "manifests"} <= names
+    assert {"config.yaml", "report.html", "figures", "evaluation", "manifests", "feature_importances.json"} <= names
+    assert [one.kind for one in result.metrics.cross_validated.importances.kinds] == ["embedding"]
+
+    # Whether the report has pictures makes no other version.
+    assert page.count('<article class="pair-card">') > 0
+    bare = train(data={"source": str(photos)}, training=QUICK, gate=EASY, evaluation={"explain": False})
+    assert (bare.model_version, bare.reused["train"]) == ("1", True)
+    assert '<article class="pair-card">' not in Path(bare.report_path).read_text()
 
 
 def test_again_is_the_same_and_redoes_nothing(home, photos):
