@@ -1,5 +1,6 @@
 """Training, as Prefect runs it: a model bundle in the content store, learned in the way of the task."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _train_anomaly_model(home: Home, manifest: Manifest, config: TrainConfig) ->
         config={"task": config.task, "seed": training.seed, **options, **shape_of(steps, 0)},
         libraries=ANOMALY_LIBRARIES,
     )
+    work = home.work_path / key.digest[:32]
 
     def make(folder: Path) -> TrainedModel:
         # onnx and scipy take seconds to load; a run that finds its model does without.
@@ -64,9 +66,17 @@ def _train_anomaly_model(home: Home, manifest: Manifest, config: TrainConfig) ->
             seed=training.seed,
             **options,
         )
-        return learn_normal(folder, lesson, exported_backbone(home, config.input_size), engine.progress)
+        work.mkdir(parents=True, exist_ok=True)
+        # Of this training itself nothing is swept, however long ago it was killed.
+        work.touch()
+        home.sweep_work()
+        return learn_normal(folder, work, lesson, exported_backbone(home, config.input_size), engine.progress)
 
-    return home.store.reuse_or_make(key, TrainedModel, make)
+    # A second process with the same request would measure the same folds: it waits, and finds the model.
+    with home.lock(f"train-{key.digest[:32]}"):
+        made = home.store.reuse_or_make(key, TrainedModel, make)
+        shutil.rmtree(work, ignore_errors=True)
+    return made
 
 
 _TRAINERS: Mapping[Task, Callable[[Home, Manifest, TrainConfig], tuple[TrainedModel, Path]]] = {

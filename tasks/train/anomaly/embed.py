@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tasks.bundle.preprocessing import StretchedSteps, frame
 from tasks.dataset.entries import ImageEntry
 from tasks.dataset.files import read_image_bytes
 from tasks.train.anomaly.memory import Patches
+from tasks.train.anomaly.parts import Arrays, Parts
+from tasks.train.anomaly.patch_network import STRIDE
+from tasks.train.feature_cache import SHARD_IMAGES
 from tasks.vision.images import decode_rgb
 
 DECODERS = 2
@@ -42,14 +46,25 @@ def candidate_patches(
     entries: Sequence[ImageEntry],
     steps: StretchedSteps,
     seed: int,
+    parts: Parts,
     report: Callable[[int, int], None],
 ) -> tuple[Patches, NDArray[np.intp]]:
     """Return evenly many random patches of each image, about `MAX_CANDIDATES` in all, and each one's image."""
-    rng = np.random.default_rng(seed)
+    rng, grid = np.random.default_rng(seed), (steps[-2].height // STRIDE) * (steps[-2].width // STRIDE)
     each = max(1, MAX_CANDIDATES // len(entries))
-    kept: list[Patches] = []
-    for batch in patches_of(network, root, entries, steps):
-        for patches in batch.reshape(len(batch), -1, batch.shape[-1]):
-            kept.append(patches[rng.permutation(len(patches))[:each]])
-        report(len(kept), len(entries))
-    return np.concatenate(kept), np.repeat(np.arange(len(kept)), [len(patches) for patches in kept])
+    # Chosen for all beforehand: what was kept of a killed training leaves the choice of the rest as it was.
+    chosen = np.stack([rng.permutation(grid)[:each] for _ in entries])
+
+    def candidates(start: int) -> Arrays:
+        kept: list[Patches] = []
+        for batch in patches_of(network, root, entries[start : start + SHARD_IMAGES], steps):
+            kept += [patches.reshape(grid, -1)[chosen[start + len(kept) + n]] for n, patches in enumerate(batch)]
+        return {"patches": np.stack(kept)}
+
+    shards = []
+    for start in range(0, len(entries), SHARD_IMAGES):
+        shards.append(parts.reuse_or_make(f"candidates from {start}", partial(candidates, start))["patches"])
+        report(min(start + SHARD_IMAGES, len(entries)), len(entries))
+    return np.concatenate([shard.reshape(-1, shard.shape[-1]) for shard in shards]), np.repeat(
+        np.arange(len(entries)), chosen.shape[1]
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tasks.train.anomaly.build_bundle import build_bundle, require_parity
 from tasks.train.anomaly.calibrate import calibrate, choose_threshold
 from tasks.train.anomaly.embed import candidate_patches, patches_of
 from tasks.train.anomaly.memory import Patches, choose_memory, memory_to_onnx
+from tasks.train.anomaly.parts import Arrays, Parts
 from tasks.train.anomaly.patch_network import STRIDE, patch_network
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.records import BUNDLE_FOLDER, Progress, TrainedModel
@@ -54,19 +56,33 @@ class AnomalyLesson:
     seed: int
 
 
-def learn_normal(folder: Path, lesson: AnomalyLesson, backbone: Path, progress: Progress) -> TrainedModel:
+def learn_normal(folder: Path, work: Path, lesson: AnomalyLesson, backbone: Path, progress: Progress) -> TrainedModel:
     """Write the bundle into `folder`; returns the record.
+
+    Args:
+        folder: to fill.
+        work: what a killed training goes on from: candidate patches by shard of images, the memory, and each fold's
+            heat maps.
+        lesson: what to learn.
+        backbone: the exported one.
+        progress: shows how far it is.
 
     Raises:
         SourceChanged: when a file's bytes are not those that were checked at ingest.
         TrainingError: when the bundle does not answer like the pieces it was made from.
     """
-    patches = patch_network(backbone)
+    patches, parts = patch_network(backbone), Parts(work)
     network = OnnxNetwork(patches)
     with progress("remember normal patches", "images") as report:
-        candidates, owners = candidate_patches(network, lesson.root, lesson.normal, lesson.steps, lesson.seed, report)
-        memory = candidates[choose_memory(candidates, lesson.memory_patches, lesson.seed)]
-    held_out = held_out_heats(network, lesson, candidates, owners, progress)
+        candidates, owners = candidate_patches(
+            network, lesson.root, lesson.normal, lesson.steps, lesson.seed, parts, report
+        )
+        memory = candidates[
+            parts.reuse_or_make(
+                "memory", lambda: {"places": choose_memory(candidates, lesson.memory_patches, lesson.seed)}
+            )["places"]
+        ]
+    held_out = held_out_heats(network, lesson, candidates, owners, parts, progress)
     scoring = calibrate(held_out, unscaled_scoring(lesson.steps[-2]), lesson.false_alarm_rate)
     remembered = memory_to_onnx(memory)
     threshold, chosen_on = _threshold(network, OnnxNetwork(remembered), lesson, scoring)
@@ -123,19 +139,29 @@ def unscaled_scoring(framing: Resize) -> AnomalyScoring:
 
 
 def held_out_heats(
-    network: OnnxNetwork, lesson: AnomalyLesson, candidates: Patches, owners: NDArray[np.intp], progress: Progress
+    network: OnnxNetwork,
+    lesson: AnomalyLesson,
+    candidates: Patches,
+    owners: NDArray[np.intp],
+    parts: Parts,
+    progress: Progress,
 ) -> list[Heat]:
     """Return heat maps of normal images, each by a memory that was made without its fold; groups stay together."""
     fold_of = divide_into_folds([entry.unit for entry in lesson.normal], lesson.seed)
     measured = np.linspace(0, len(lesson.normal) - 1, min(len(lesson.normal), MAX_HELD_OUT_IMAGES)).round().astype(int)
-    heats: list[Heat] = []
     scoring = unscaled_scoring(lesson.steps[-2])
+
+    def measure(fold: int) -> Arrays:
+        known = candidates[fold_of[owners] != fold]
+        memory = memory_to_onnx(known[choose_memory(known, lesson.memory_patches, lesson.seed)])
+        entries = [lesson.normal[place] for place in measured if fold_of[place] == fold]
+        found = heats_of(network, OnnxNetwork(memory), lesson, entries, scoring)
+        return {"heats": np.stack(found) if found else np.zeros((0, scoring.rows, scoring.columns), np.float32)}
+
+    heats: list[Heat] = []
     with progress("measure held-out normal images", "images") as report:
         for fold in np.unique(fold_of):
-            known = candidates[fold_of[owners] != fold]
-            memory = memory_to_onnx(known[choose_memory(known, lesson.memory_patches, lesson.seed)])
-            entries = [lesson.normal[place] for place in measured if fold_of[place] == fold]
-            heats += heats_of(network, OnnxNetwork(memory), lesson, entries, scoring)
+            heats += list(parts.reuse_or_make(f"fold {fold}", partial(measure, fold))["heats"])
             report(len(heats), len(measured))
     return heats
 
