@@ -45,7 +45,12 @@ class HostsConfig(Group):
     postgresql: KnownHost = Field(default="", description="PostgreSQL.", json_schema_extra={"position": 1})
     object_store: KnownHost = Field(default="", description="The object store.", json_schema_extra={"position": 2})
     prefect: KnownHost = Field(default="", description="Prefect's server.", json_schema_extra={"position": 3})
-    mlflow: KnownHost = Field(default="", description="MLflow's server.", json_schema_extra={"position": 4})
+    mlflow: KnownHost = Field(
+        default="",
+        description="MLflow's server. It answers to this name and to those of loopback alone: give it when `listen` "
+        "lets other machines in.",
+        json_schema_extra={"position": 4},
+    )
 
 
 class UpConfig(Group):
@@ -58,7 +63,9 @@ class UpConfig(Group):
         default="", description="Folder of the services' data, logs and secrets; empty takes `site` in Keeneye's home."
     )
     listen: Host = Field(
-        default="127.0.0.1", description="Address that the services listen on; 0.0.0.0 lets other machines in."
+        default="127.0.0.1",
+        description="Address that the services listen on; 0.0.0.0 lets other machines in, to MLflow by the name in "
+        "hosts.mlflow.",
     )
     ports: PortsConfig = Field(default=PortsConfig(), description="The port of each service.")
     hosts: HostsConfig = Field(default=HostsConfig(), description="Where services find each other.")

@@ -2,11 +2,12 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from deployments.site.programs import postgresql_program
+from deployments.site.programs import postgresql_program, privileges
 from deployments.site.secrets import FILE_NAME, OVERRIDE_PREFIX, POSTGRESQL_PASSWORD, USER
 from flows.up_config import UpConfig
 from tasks.errors import EnvironmentFailed
@@ -32,7 +33,7 @@ def make_cluster(folder: Path, password: str, user: pwd.struct_passwd | None, *,
         for_others: whether other machines may ask with the password too, which `initdb` does not allow.
 
     Raises:
-        EnvironmentFailed: when `initdb` fails.
+        EnvironmentFailed: when `initdb` fails, or there is something else in the folder.
     """
     if not (folder / "PG_VERSION").is_file():
         _initialise(folder, password, user)
@@ -41,18 +42,29 @@ def make_cluster(folder: Path, password: str, user: pwd.struct_passwd | None, *,
 
 
 def _initialise(folder: Path, password: str, user: pwd.struct_passwd | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make the cluster beside its place, which it takes when it is whole: `initdb` may be killed half-way."""
+    draft = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True, mode=0o700)
     with tempfile.NamedTemporaryFile("w", prefix="keeneye-") as stream:  # mode 0600
         stream.write(password)
         stream.flush()
         if user:
-            for path in (folder, Path(stream.name)):
+            for path in (draft, Path(stream.name)):
                 os.chown(path, user.pw_uid, user.pw_gid)
-        command = [postgresql_program("initdb"), "-D", str(folder), "-U", USER, f"--pwfile={stream.name}"]
+        command = [postgresql_program("initdb"), "-D", str(draft), "-U", USER, f"--pwfile={stream.name}"]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]
-        made = subprocess.run(command, user=user.pw_uid if user else None, capture_output=True, text=True, check=False)
+        as_user = privileges(user.pw_uid if user else None)
+        made = subprocess.run(command, capture_output=True, text=True, check=False, **as_user)
     if made.returncode:
-        raise EnvironmentFailed(f"PostgreSQL's initdb failed in {folder}: {made.stderr.strip().splitlines()[-1:]}")
+        raise EnvironmentFailed(f"PostgreSQL's initdb failed in {draft}: {made.stderr.strip().splitlines()[-1:]}")
+    try:
+        draft.rename(folder)
+    except OSError as error:  # an empty folder is no obstacle
+        raise EnvironmentFailed(
+            f"{folder} holds no whole cluster, and cannot be replaced by one ({error.strerror}); move it away, and "
+            "start again"
+        ) from error
 
 
 def _let_others_in(rules: Path) -> None:

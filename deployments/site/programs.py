@@ -6,6 +6,7 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from tasks.errors import RequestError
 
@@ -73,6 +74,15 @@ def postgresql_user(wanted: str) -> pwd.struct_passwd | None:
         f"PostgreSQL refuses to run as root, and there is no user {wanted or ' or '.join(_UNPRIVILEGED)}; "
         "name one as --postgresql_user"
     )
+
+
+def privileges(user: int | None) -> dict[str, Any]:
+    """Return how a process is started as another user: with that user's own group, and in none of this process's.
+
+    Args:
+        user: id of the user; None means this process's own, with all that it has.
+    """
+    return {} if user is None else {"user": user, "group": pwd.getpwuid(user).pw_gid, "extra_groups": []}
 
 
 def _of_package() -> list[Path]:

@@ -7,7 +7,7 @@ holds a secret: those are in environments and in files that only their owner rea
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 
@@ -49,6 +49,7 @@ class Service:
         command: program and arguments, without secrets.
         environment: all its variables but the few that it inherits.
         port: where others reach it.
+        listen: address that it listens on, or one that means all of this machine's.
         health: address at which it answers when it is well.
         depends_on: what must answer before it starts, where that is started here too.
         prepare: makes what it needs on disk, before its start.
@@ -69,6 +70,7 @@ class Service:
     end: Callable[[], object] = lambda: None
     user: int | None = None
     stop_signal: Signals = SIGTERM
+    listen: str = "127.0.0.1"
 
 
 def services_of(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> tuple[Service, ...]:
@@ -90,7 +92,8 @@ def services_of(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> t
         "worker": _worker,
         "endpoint": _endpoint,
     }
-    return tuple(make(config, folder, secrets) for name, make in makers.items() if name in (config.only or makers))
+    made = (make(config, folder, secrets) for name, make in makers.items() if name in (config.only or makers))
+    return tuple(replace(service, listen=config.listen) for service in made)
 
 
 def client_environment(config: UpConfig, secrets: Mapping[str, str]) -> dict[str, str]:

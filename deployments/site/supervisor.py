@@ -1,5 +1,6 @@
 """Processes that are started in order, kept running, and ended in the reverse order; none is left over."""
 
+import errno
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from threading import Event
 
 from deployments.site.health import answers
+from deployments.site.programs import privileges
 from deployments.site.services import LOGS, Service
 from tasks.errors import EnvironmentFailed
 
@@ -76,9 +78,9 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
-                user=service.user,
                 umask=0o077,
                 start_new_session=True,  # so that Ctrl-C reaches this process alone, which ends the others in order
+                **privileges(service.user),
             )
         self._await(service, stop)
 
@@ -156,12 +158,24 @@ def make_private(folder: Path) -> None:
 
 
 def _require_free(service: Service) -> None:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        if probe.connect_ex(("127.0.0.1", service.port)) == 0:
+    """See that nobody listens where the service will, on its own address or on all of this machine's."""
+    family = socket.AF_INET6 if ":" in service.listen else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As servers do, so that connections of one that has just ended are not in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            probe.bind((service.listen, service.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise EnvironmentFailed(
+                    f"port {service.port} of {service.name} is taken; end what uses it, or give another in ports"
+                ) from None
             raise EnvironmentFailed(
-                f"port {service.port} of {service.name} is taken; end what uses it, or give another in ports"
-            )
+                f"{service.name} cannot listen on {service.listen} ({error.strerror}); give an address of this machine "
+                "as --listen"
+            ) from None
 
 
 def _tell(sentence: str) -> None:

@@ -3,9 +3,10 @@
 import fcntl
 import shlex
 import signal
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -14,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from deployments.site.secrets import site_secrets
-from deployments.site.services import client_environment, services_of
+from deployments.site.services import Service, client_environment, services_of
 from deployments.site.supervisor import Supervisor, make_private
 from flows.up_config import UpConfig
 from tasks.errors import RequestError
@@ -40,15 +41,18 @@ def up(config: UpConfig) -> UpResult:
     """Run the services until SIGTERM, Ctrl-C, or the end of the terminal.
 
     Raises:
-        RequestError: when a program is missing, or the same site runs already.
+        RequestError: when a program is missing, the same site runs already, or PostgreSQL's user does not get through
+            to its folder.
         EnvironmentFailed: when a port is taken or a service does not start.
     """
     began = time.monotonic()
     folder = site_folder(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(FOLDER_MODE)
+    if not folder.is_dir():  # one that is there is its owner's, and may be of others too
+        folder.mkdir(parents=True)
+        folder.chmod(FOLDER_MODE)
     secrets = site_secrets(folder)
     services = services_of(config, folder, secrets)
+    _require_passable(folder, services)
     with _only_one(folder, [service.name for service in services]), _asked_to_stop() as stop:
         _write_environment(folder / ENVIRONMENT_FILE, _administrators(config, secrets))
         sys.stderr.write(f"keeneye: what commands need to use the site is in {folder / ENVIRONMENT_FILE}\n")
@@ -61,6 +65,15 @@ def site_folder(config: UpConfig) -> Path:
     """Return the folder of a site's data, absolute."""
     named = Path(config.data).expanduser() if config.data else Home.from_environment().root / "site"
     return named.resolve()
+
+
+def _require_passable(folder: Path, services: Sequence[Service]) -> None:
+    others = [service.name for service in services if service.user is not None]
+    if others and not folder.stat().st_mode & stat.S_IXOTH:
+        raise RequestError(
+            f"{folder} is closed to other users, and {others[0]} runs as one; let them through with chmod o+x, or name "
+            "a new folder as --data"
+        )
 
 
 def _administrators(config: UpConfig, secrets: Mapping[str, str]) -> dict[str, str]:

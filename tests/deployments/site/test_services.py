@@ -1,8 +1,11 @@
 """The table of services: no secret on a command line, loopback by default, containers from the same table."""
 
 import fcntl
+import os
 import re
 import shutil
+import socket
+import stat
 import sys
 from pathlib import Path
 
@@ -123,6 +126,25 @@ def test_refused_second_start_writes_nothing(tmp_path):
         with pytest.raises(RequestError, match="runs already"):
             up(UpConfig(only=("prefect",), data=str(tmp_path)))
     assert not (tmp_path / "environment").exists()
+
+
+def test_only_a_folder_that_was_made_here_is_opened_to_others(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for name, mode in (("shared", 0o1777), ("new", 0o711), ("new", 0o711)):
+            config = UpConfig(only=("prefect",), data=str(tmp_path / name), ports={"prefect": taken.getsockname()[1]})
+            with pytest.raises(EnvironmentFailed, match="of prefect is taken"):
+                up(config)
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's PostgreSQL runs as another user")
+def test_folder_that_postgresql_cannot_pass_through(tmp_path, monkeypatch):
+    monkeypatch.setattr("deployments.site.services.postgresql_program", str)
+    tmp_path.chmod(0o700)
+    with pytest.raises(RequestError, match=r"is closed to other users, and postgresql runs as one; .* chmod o\+x"):
+        up(UpConfig(only=("postgresql",), data=str(tmp_path)))
 
 
 def test_all_listen_on_this_machine_only(services):

@@ -1,10 +1,15 @@
 """Real processes, small ones: started in order, started again, ended in the reverse order, nothing left over."""
 
 import json
+import os
+import pwd
+import re
 import signal
+import socket
 import stat
 import sys
 import time
+from dataclasses import replace
 from threading import Event, Thread
 
 import psutil
@@ -13,6 +18,7 @@ import pytest
 from deployments.site.services import Service
 from deployments.site.supervisor import MAX_RESTARTS, Supervisor
 from tasks.errors import EnvironmentFailed
+from tests.deployments.site.running import own_address
 from tests.object_store import free_ports
 
 SERVER = """
@@ -182,6 +188,47 @@ def test_port_that_is_taken(service, running, folder):
     thread.join(30)
     assert "of one is taken; end what uses it, or give another in ports" in outcome[0]
     assert not processes(folder)
+
+
+@pytest.mark.parametrize(
+    ("taken_at", "listen", "is_taken"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        (own_address(), own_address(), True),
+        (own_address(), "0.0.0.0", True),
+        (own_address(), "127.0.0.1", False),
+    ],
+    ids=["loopback", "own address", "all addresses", "another address"],
+)
+def test_port_is_looked_at_where_the_service_listens(service, running, taken_at, listen, is_taken):
+    wanted = service("one", listen=listen)
+    with socket.create_server((taken_at, wanted.port)):
+        stop, outcome, thread = running(wanted, start_seconds=5)
+        # The server of this test listens on loopback, wherever it is said to.
+        thread.join(0.5 if not is_taken else 10)
+        assert ["of one is taken" in message for message in outcome] == [True] * is_taken
+        stop.set()
+
+
+def test_address_of_another_machine(service, running):
+    _, outcome, thread = running(service("one", listen="192.0.2.7"))
+    thread.join(10)
+    assert outcome[0].startswith("one cannot listen on 192.0.2.7 (")
+    assert outcome[0].endswith("give an address of this machine as --listen")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+def test_service_of_another_user_has_none_of_this_ones_groups(service, running):
+    nobody = pwd.getpwnam("nobody")
+    _, outcome, thread = running(replace(service("one", user=nobody.pw_uid), command=("/usr/bin/id",)))
+    thread.join(20)
+    told = outcome[0].partition("while it started: ")[2]
+    assert re.findall(r"\b(\w+)=(\d+)", told) == [
+        ("uid", str(nobody.pw_uid)),
+        ("gid", str(nobody.pw_gid)),
+        ("groups", str(nobody.pw_gid)),
+    ]
+    assert told.count(",") == 0
 
 
 def test_stop_while_a_service_starts(service, running, folder):
