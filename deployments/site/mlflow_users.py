@@ -7,8 +7,11 @@ import base64
 import os
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from deployments.site.secrets import MLFLOW_PASSWORD, MLFLOW_USER
 from tasks.errors import EnvironmentFailed
@@ -16,6 +19,7 @@ from tasks.stores.home import TRACKING_VARIABLE, Home
 from tasks.tracking.role_passwords import PASSWORDS
 
 _SECONDS = 300
+_PAUSE_SECONDS = 1.0
 
 
 def login(secrets: Mapping[str, str], role: str) -> dict[str, str]:
@@ -41,16 +45,38 @@ def make_users(address: str, secrets: Mapping[str, str]) -> None:
         raise EnvironmentFailed(f"MLflow's users cannot be made: {made.stderr.strip().splitlines()[-1:]}")
 
 
+def await_user(address: str, secrets: Mapping[str, str], role: str, seconds: float) -> None:
+    """Wait while MLflow answers and refuses a role: where services are containers, its users come after it is well.
+
+    Raises:
+        EnvironmentFailed: when it still refuses after that many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    while _status(address, role, secrets[PASSWORDS[role]]) == HTTPStatus.UNAUTHORIZED:
+        if time.monotonic() > deadline:
+            raise EnvironmentFailed(
+                f"MLflow at {address} refuses its user {role!r}; see its log, and that all services have the same data"
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _gets_in(address: str, user: str, password: str) -> bool:
+    return _status(address, user, password) == HTTPStatus.OK
+
+
+def _status(address: str, user: str, password: str) -> int:
+    """Return the status of an answer; 0 without one."""
     shown = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(  # noqa: S310 - our own address
         f"{address}/api/2.0/mlflow/users/current", headers={"Authorization": f"Basic {shown}"}
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            return bool(answer.status == 200)
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
     except OSError:
-        return False
+        return 0
 
 
 def _main() -> None:

@@ -235,6 +235,7 @@ def _worker(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Servi
         port=port,
         health=f"http://{config.reachable}:{port}/health",
         depends_on=("prefect", "mlflow"),
+        prepare=lambda: mlflow_users.await_user(_tracking(config), secrets, "train", config.start_seconds),
         end=lambda: end_run_processes(home),
     )
 
@@ -255,6 +256,7 @@ def _endpoint(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Ser
         port=port,
         health=f"http://{config.reachable}:{port}/healthz",
         depends_on=("postgresql", "mlflow"),
+        prepare=lambda: mlflow_users.await_user(_tracking(config), secrets, "serve", config.start_seconds),
     )
 
 
