@@ -10,6 +10,7 @@ from flows.config import (
     Algorithm,
     ClassifierFeatures,
     DataConfig,
+    Duration,
     EvaluationConfig,
     GateConfig,
     RegistryConfig,
@@ -17,6 +18,7 @@ from flows.config import (
     TrainConfig,
     TrainingConfig,
     idle_fields,
+    seconds_of,
 )
 from flows.group_config import Group
 from tasks.errors import RequestError
@@ -56,8 +58,7 @@ def _nearest(word: str, words: Sequence[str]) -> str:
 
 
 CandidateName = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"pattern": _FORM})]
-Budget = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]+)?[smh]$")]
-
+Budget = Duration
 Folds = Annotated[int, Field(ge=2, le=20)]
 Trials = Annotated[int, Field(ge=2, le=100)]
 
@@ -69,7 +70,6 @@ CANDIDATES: tuple[CandidateName, ...] = (
     *("transfer", "cnn", "finetune", "transfer:searched", "cnn:searched", "finetune:searched"),
 )
 """The default, simple and quick ones first."""
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class CompareConfig(Group):
@@ -137,7 +137,7 @@ class CompareConfig(Group):
     @property
     def budget_seconds(self) -> float:
         """The budget (seconds)."""
-        return float(self.budget[:-1]) * _SECONDS[self.budget[-1]]
+        return seconds_of(self.budget)
 
     def trials_of(self, candidate: str) -> int:
         """Return how many options a candidate tries in each fold; 1 takes them as they are."""
@@ -175,7 +175,9 @@ class CompareConfig(Group):
     @model_validator(mode="after")
     def _leaves_the_choice_to_the_candidates(self) -> Self:
         given = self.training.model_dump(exclude_defaults=True)
-        idle = [f"training.{name}" for name in ("algorithm", "features", "detector", "anomaly") if name in given]
+        idle = [
+            f"training.{name}" for name in ("algorithm", "features", "detector", "anomaly", "limit") if name in given
+        ]
         if idle:
             raise ValueError(
                 f"{' and '.join(idle)} {'does' if len(idle) == 1 else 'do'} nothing in a comparison of classifiers; "

@@ -29,8 +29,17 @@ ClassifierFeatures = Literal[
     "embedding", "stages", "hog", "gabor", "edges", "corners", "blobs", "sift_words", "lbp", "tamura", "colour"
 ]
 
+Duration = Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]+)?[smh]$")]
+"""As 90s, 10m or 2h."""
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
 ModelAddress = Annotated[str, Field(pattern=r"^(models:/)?[A-Za-z0-9][^/@\n]*(@[^/@\n]+|/[0-9]+)$")]
 """A registered version: NAME@ALIAS or NAME/VERSION, with or without the scheme of MLflow's addresses."""
+
+
+def seconds_of(duration: Duration) -> float:
+    """Return a duration in seconds."""
+    return float(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 class TrainingConfig(Group):
@@ -82,7 +91,8 @@ class TrainingConfig(Group):
     )
     algorithm: Algorithm = Field(
         default="auto",
-        description="The classifier. On frozen features: `auto` tries several and keeps the best, or `logistic` "
+        description="The classifier. On frozen features: `auto` tries several, and a network where `limit` covers it, "
+        "and keeps the best, or `logistic` "
         "regression, `svm` (support vector machines), `random_forest`, `knn` (nearest neighbours), or `ensemble`, the "
         "mean of the first three; options are chosen by cross-validation. As a network that learns: `cnn` from "
         "scratch, `transfer` on a frozen backbone, or `finetune`, which also teaches the backbone.",
@@ -114,6 +124,17 @@ class TrainingConfig(Group):
         description="Options of cnn, transfer and finetune.",
         json_schema_extra={"position": 11},
     )
+    limit: Duration = Field(
+        default="1m",
+        description="Auto without features named: the longest that trying finetune too may take, as 90s, 10m or 2h. "
+        "Where an estimate says that it takes longer, the table of what was tried says so; 0s asks for no network.",
+        json_schema_extra={"position": 12},
+    )
+
+    @property
+    def limit_seconds(self) -> float:
+        """The longest that trying a network may take (seconds)."""
+        return seconds_of(self.limit)
 
     @model_validator(mode="after")
     def _names_no_feature_twice(self) -> Self:
@@ -237,6 +258,9 @@ class TrainConfig(Group):
     @model_validator(mode="after")
     def _has_no_idle_field(self) -> Self:
         of_algorithm = idle_fields(self.training.algorithm) if self.task == "classification" else ()
+        if self.training.features and "training.limit" not in of_algorithm:
+            # A network sees pixels: features were asked for.
+            of_algorithm += ("training.limit",)
         idle = _changed(self, (*of_algorithm, *_OF_OTHER_TASKS[self.task]))
         if idle:
             verb = "does" if len(idle) == 1 else "do"
@@ -261,7 +285,7 @@ class TrainConfig(Group):
 
 _OF_CLASSIFIERS = (
     *("data.labels_per_image", "training.algorithm", "training.features", "training.views", "training.network"),
-    *("training.preprocessing.framing", "evaluation.explain", "gate.min_macro_f1"),
+    *("training.limit", "training.preprocessing.framing", "evaluation.explain", "gate.min_macro_f1"),
 )
 _OF_DETECTORS = ("training.detector", "gate.min_map_50")
 _OF_ANOMALIES = ("data.normal_label", "training.anomaly", "gate.min_image_auroc")
@@ -284,7 +308,8 @@ _OF_OTHER_ALGORITHMS: dict[Algorithm, tuple[str, ...]] = {
 
 def idle_fields(algorithm: Algorithm) -> tuple[str, ...]:
     """Return the fields, as GROUP.FIELD, that a classifier's algorithm would ignore."""
-    return _OF_OTHER_ALGORITHMS.get(algorithm, _OF_NETWORKS)
+    own = _OF_OTHER_ALGORITHMS.get(algorithm, _OF_NETWORKS)
+    return own if algorithm == "auto" else (*own, "training.limit")
 
 
 def _changed(config: BaseModel, fields: tuple[str, ...]) -> list[str]:

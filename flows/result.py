@@ -16,6 +16,7 @@ from tasks.promote.records import VersionComparison
 from tasks.register.records import RegisteredVersion
 from tasks.report.records import WrittenReport
 from tasks.stores.content import StageRecord
+from tasks.train.records import TrainedModel, Trial
 
 
 class Counts(BaseModel, frozen=True):
@@ -58,6 +59,7 @@ class TrainResult(BaseModel, frozen=True):
         comparison: of the two on the same images; None when staging was not wanted or not reached.
         report_path: the page; empty when it could not be made.
         warnings: what went wrong without touching the model, such as a page that could not be made; a sentence each.
+        trials: what training tried before its choice, what it kept, and what it did not try and why.
         seconds: wall time by stage, of this run.
         reused: by stage, whether its output was there already.
     """
@@ -82,6 +84,7 @@ class TrainResult(BaseModel, frozen=True):
     comparison: VersionComparison | None
     report_path: str
     warnings: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
     seconds: dict[str, float]
     reused: dict[str, bool]
 
@@ -98,6 +101,7 @@ def collect(
     flow_run_id: str,
     images: IngestedImages,
     manifest: Manifest,
+    model: TrainedModel,
     evaluation: Evaluation,
     trial: InferenceTest,
     version: RegisteredVersion,
@@ -132,6 +136,7 @@ def collect(
             "comparison": version.comparison,
             "report_path": report.report_path,
             "warnings": report.warnings,
+            "trials": model.trials,
             "seconds": {name: record.seconds for name, record in stages.items()},
             "reused": {name: record.reused for name, record in stages.items()},
         }

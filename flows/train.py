@@ -72,4 +72,5 @@ def train(
 
     stages = {"ingest": images, "manifest": manifest, "data_report": described, "train": model, "evaluate": measured}
     stages |= {"register": version, "inference_test": trial, "explain": explained, "staging": placed, "report": report}
-    return finished(collect(task, str(flow_run.id or ""), images, manifest, measured, trial, placed, report, stages))
+    run_id = str(flow_run.id or "")
+    return finished(collect(task, run_id, images, manifest, model, measured, trial, placed, report, stages))

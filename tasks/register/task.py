@@ -1,5 +1,6 @@
 """Registering, as Prefect runs it: one MLflow run and one version per run key; then the version's status."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from tasks.train.records import TrainedModel
 from tasks.vision.images import decode_rgb
 
 EXAMPLE_SIDE_PIXELS = 96
-IMPORTANCES_FILE = "feature_importances.json"
+IMPORTANCES_FILE, TRIALS_FILE = "feature_importances.json", "trials.json"
 """Among a run's artifacts."""
 
 
@@ -154,6 +155,8 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
     params = flat_parameters(settings) | {"dataset": manifest.dataset_name} | chosen
     run.log_figures(params, flat_metrics(evaluation.metrics), tags)
     run.log_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "config.yaml")
+    if model.trials:
+        run.log_text(json.dumps([trial.model_dump() for trial in model.trials], indent=2), TRIALS_FILE)
     run.log_steps(model.history, TRAINING_CURVES)
     run.log_files(evaluation.figures_path, "figures")
     if found := importances_of(evaluation.metrics.cross_validated):

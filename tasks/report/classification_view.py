@@ -52,7 +52,6 @@ def arrange(inputs: ReportInputs[ClassificationMetrics], index: PlaceIndex) -> A
             "counts": counts_by_label(inputs),
             **training_values(inputs),
             **why_values(inputs, index),
-            "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
         [card.place for card in cards if card.place],
     )

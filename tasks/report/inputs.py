@@ -55,6 +55,8 @@ class ReportInputs(Generic[MetricsT]):
         comparison: with the version that stood in staging before; None when that was not reached.
         trials: what was tried before the choice, and its log loss on images that it did not learn from; empty where
             there was nothing to choose.
+        untried: what was not tried, or not to the end, and why.
+        kept: which of `trials` the model is.
         explained: where a classifier looks in test images, errors first; empty where that was not asked for.
     """
 
@@ -79,4 +81,6 @@ class ReportInputs(Generic[MetricsT]):
     staging_reasons: Sequence[str] = ()
     comparison: VersionComparison | None = None
     trials: Mapping[str, float] = field(default_factory=dict)
+    untried: Mapping[str, str] = field(default_factory=dict)
+    kept: str = ""
     explained: Sequence[ExplainedImage] = ()

@@ -59,7 +59,6 @@ def arrange(inputs: ReportInputs[MultiLabelMetrics], index: PlaceIndex) -> Arran
             "without_labels": without,
             **training_values(inputs),
             **why_values(inputs, index),
-            "kept": min(inputs.trials, key=lambda name: inputs.trials[name], default=""),
         },
         [card.place for card in shown if card.place],
     )

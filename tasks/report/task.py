@@ -132,7 +132,9 @@ def write_report(
         history=model.history,
         staging_reasons=version.reasons if evaluation.gate.passed and trial.outcome.passed else (),
         comparison=version.comparison,
-        trials={trial.name: trial.log_loss for trial in model.trials},
+        trials={one.name: one.log_loss for one in model.trials if one.log_loss is not None},
+        untried={one.name: one.note for one in model.trials if one.log_loss is None},
+        kept=next((one.name for one in model.trials if one.kept), ""),
         explained=explained.maps,
     )
     path = home.reports_path / version.model_name / version.model_version / "report.html"

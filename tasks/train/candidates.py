@@ -66,7 +66,7 @@ class Classifier:
         features: kinds of features, in the order of the head's columns.
         vocabulary: what `sift_words` learned from the same images, where that is among them.
         with_views: whether it learned from further views too.
-        trials: all that was tried, in order; the first with the lowest loss is this one.
+        trials: all that was tried, in order; the first with the lowest loss is kept, and is this one.
     """
 
     head: FittedHead
@@ -137,14 +137,15 @@ def fit_best(
         fitted(head, kinds, with_views=False)
         for kinds, head in product(search.feature_sets, _affordable(search.heads, len(targets)))
     ]
-    best = _best(tried, targets).features
-    tried += _ensemble([one for one in tried if one.features == best])
+    seen = _best(tried, targets).features
+    tried += _ensemble([one for one in tried if one.features == seen])
     if features.views > 1:
         heads = _affordable(search.heads, len(targets) * features.views)
-        viewed = [fitted(head, best, with_views=True) for head in heads]
+        viewed = [fitted(head, seen, with_views=True) for head in heads]
         tried += [*viewed, *_ensemble(viewed)]
-    trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, targets)) for one in tried)
-    return replace(_best(tried, targets), trials=trials)
+    best = _best(tried, targets)
+    trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, targets), kept=one is best) for one in tried)
+    return replace(best, trials=trials)
 
 
 def _affordable(heads: Sequence[HeadName], rows: int) -> Sequence[HeadName]:

@@ -19,6 +19,7 @@ from tasks.metrics.classification import (
     measure_given,
 )
 from tasks.metrics.multi_label import CrossValidatedMultiLabel, average_precisions, exact_match, mean_of
+from tasks.train.heads.folds import Folds
 from tasks.train.heads.model import Indices, Probabilities
 from tasks.train.heads.targets import Targets, are_multi_label, as_truths, divide
 from tasks.train.heads.thresholds import choose_thresholds
@@ -95,6 +96,7 @@ def cross_validate(
     report: Callable[[int, int], None],
     groups: Indices | None = None,
     watch: Watch[FittedT] | None = None,
+    keep: Callable[[FoldAnswers], None] = lambda _: None,
 ) -> tuple[LabelEstimate, Probabilities]:
     """Estimate what a training procedure reaches on images it has not seen.
 
@@ -108,6 +110,7 @@ def cross_validate(
         report: called with folds done and their number.
         groups: number of each image's group, which no division parts; None when each image is one.
         watch: sees each fold's model before it is forgotten.
+        keep: called with the answers to each fold.
 
     Returns:
         The estimate, and N x L out-of-fold probabilities.
@@ -118,7 +121,9 @@ def cross_validate(
         fitted, thresholds = fit_fold(fit, features[train], targets[train], own_groups, labels)
         if watch:
             watch(fitted, thresholds, held_out)
-        return FoldAnswers(thresholds, fitted.probabilities(features[held_out]))
+        answers = FoldAnswers(thresholds, fitted.probabilities(features[held_out]))
+        keep(answers)
+        return answers
 
     return estimate_by_folds(learn, targets, labels, folds, seed, report, groups)
 
@@ -154,18 +159,38 @@ def estimate_by_folds(
 ) -> tuple[LabelEstimate, Probabilities]:
     """Estimate as `cross_validate` does, whatever it is that learns."""
     splits = divide(targets, folds, seed, groups)
+    return estimate_of(learn_folds(learn, splits, report), splits, targets, labels)
+
+
+def learn_folds(learn: LearnFold, splits: Folds, report: Callable[[int, int], None]) -> list[FoldAnswers]:
+    """Return the answers to the images of each fold, each learned without it."""
+    answers = []
+    for number, (train, held_out) in enumerate(splits):
+        answers.append(learn(number, train, held_out))
+        report(number + 1, len(splits))
+    return answers
+
+
+def estimate_of(
+    answers: Sequence[FoldAnswers], splits: Folds, targets: Targets, labels: Sequence[str]
+) -> tuple[LabelEstimate, Probabilities]:
+    """Return the estimate that the answers to all folds make, and N x L out-of-fold probabilities.
+
+    Args:
+        answers: of each fold.
+        splits: places of the images learned from and held out, by fold.
+        targets: of all images.
+        labels: label names by index.
+    """
     truths = as_truths(targets, len(labels))
     given = np.zeros_like(truths)
     pooled = np.zeros(truths.shape)
-    cuts, fold_scores = [], []
-    for number, (train, held_out) in enumerate(splits):
-        answers = learn(number, train, held_out)
-        pooled[held_out] = answers.probabilities
-        given[held_out] = given_labels(answers, labels)
-        fold_scores.append(score_fold(answers, targets[held_out], labels).macro_f1)
-        cuts.append(answers.thresholds)
-        report(number + 1, len(splits))
-    return _estimate(targets, labels, given, pooled, cuts, fold_scores), pooled
+    fold_scores = []
+    for one, (_, held_out) in zip(answers, splits, strict=True):
+        pooled[held_out] = one.probabilities
+        given[held_out] = given_labels(one, labels)
+        fold_scores.append(score_fold(one, targets[held_out], labels).macro_f1)
+    return _estimate(targets, labels, given, pooled, [one.thresholds for one in answers], fold_scores), pooled
 
 
 def _estimate(

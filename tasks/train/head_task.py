@@ -51,9 +51,15 @@ def train_head(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tra
 
 
 def head_key(
-    stage: str, version: str, manifest: Manifest, config: TrainConfig, views: Sequence[View], **more: int
+    stage: str,
+    version: str,
+    manifest: Manifest,
+    config: TrainConfig,
+    views: Sequence[View],
+    libraries: Sequence[str] = (),
+    **more: Any,  # noqa: ANN401 - JSON values
 ) -> StageKey:
-    """Return the key of what is learned by a classifier on features; `more` goes with its settings."""
+    """Return the key of what is learned by a classifier on features; `more` goes with its settings, and libraries."""
     sets = feature_sets(config.training.features)
     backbone = {"backbone": backbone_key(config.input_size).digest} if any(map(backbone_kinds, sets)) else {}
     return StageKey(
@@ -70,7 +76,7 @@ def head_key(
             **shape_of(preprocessing_of(config), config.evaluation.folds or CLASSIFIER_FOLDS),
             **more,
         },
-        libraries=LIBRARIES,
+        libraries=tuple(dict.fromkeys((*LIBRARIES, *libraries))),
     )
 
 

@@ -13,7 +13,7 @@ from tasks.metrics.importance import pool_drops
 from tasks.train.backbone import BACKBONE_NAME
 from tasks.train.build_bundle import build_bundle, require_head_parity, require_parity
 from tasks.train.candidates import Classifier, Search, fit_best, listed
-from tasks.train.cross_validation import cross_validate, write_out_of_fold
+from tasks.train.cross_validation import FoldAnswers, cross_validate, write_out_of_fold
 from tasks.train.feature_table import FeatureTable
 from tasks.train.gather import FeatureSources, gather_features
 from tasks.train.heads.folds import group_numbers
@@ -61,6 +61,13 @@ class Lesson:
 
 def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progress) -> TrainedModel:
     """Write the bundle and the out-of-fold predictions into `folder`; returns the record."""
+    return learn_and_answer(folder, lesson, sources, progress)[0]
+
+
+def learn_and_answer(
+    folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progress
+) -> tuple[TrainedModel, list[FoldAnswers]]:
+    """Do as `learn` does; returns the answers to the images of each fold of the estimate too."""
     entries = [*lesson.train, *lesson.validation]
     features = gather_features(lesson.search.kinds, lesson.root, entries, sources, progress)
     require_variety(lesson.search, features)
@@ -75,8 +82,11 @@ def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progr
     def watch(fitted: Classifier, cuts: Mapping[str, float], held_out: Indices) -> None:
         drops.append(drops_of(fitted, cuts, features[held_out], targets[held_out], labels, shuffles, seed))
 
+    answers: list[FoldAnswers] = []
     with progress("cross-validate", "folds") as report:
-        estimate, pooled = cross_validate(fit, features, targets, labels, lesson.folds, seed, report, groups, watch)
+        estimate, pooled = cross_validate(
+            fit, features, targets, labels, lesson.folds, seed, report, groups, watch, answers.append
+        )
     write_out_of_fold(folder / OUT_OF_FOLD_FILE, entries, lesson.labels, pooled)
     digest = write_classifier(folder / BUNDLE_FOLDER, lesson, sources, classifier, thresholds, learned)
     sample = [decode_rgb(read_image_bytes(lesson.root, entry)) for entry in entries[:PARITY_IMAGES]]
@@ -85,7 +95,7 @@ def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progr
         require_head_parity(folder / BUNDLE_FOLDER, classifier, features),
         require_parity(folder / BUNDLE_FOLDER, sample, expected),
     )
-    return TrainedModel(
+    model = TrainedModel(
         bundle_digest=digest,
         input_size=sources.steps[-2].width,
         seed=seed,
@@ -94,6 +104,7 @@ def learn(folder: Path, lesson: Lesson, sources: FeatureSources, progress: Progr
         cross_validated=estimate.model_copy(update={"importances": pool_drops(drops)}),
         parity_difference=parity,
     )
+    return model, answers
 
 
 def write_classifier(

@@ -199,6 +199,12 @@ def _live(home: Home, experiment: str, train_key: str, name: str) -> Iterator[Ca
         yield _Epochs(run)
 
 
+def log_epoch(row: Mapping[str, float]) -> None:
+    """Show an epoch's figures in the log."""
+    score = "".join(f", {word} {row[name]:.3f}" for name, word in _SCORES.items() if name in row)
+    engine.logger().info("epoch %d: loss %.3f%s", row["epoch"], row["loss"], score)
+
+
 class _Epochs:
     """Tells epochs. MLflow not answering is no reason to stop learning: the curves are logged again later."""
 
@@ -206,8 +212,7 @@ class _Epochs:
         self._run: Run | None = run
 
     def __call__(self, row: Mapping[str, float]) -> None:
-        score = "".join(f", {word} {row[name]:.3f}" for name, word in _SCORES.items() if name in row)
-        engine.logger().info("epoch %d: loss %.3f%s", row["epoch"], row["loss"], score)
+        log_epoch(row)
         if self._run:
             try:
                 self._run.log_steps([row], TRAINING_CURVES)

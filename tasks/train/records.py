@@ -22,15 +22,20 @@ Progress = Callable[[str, str], AbstractContextManager[Callable[[int, int], None
 
 
 class Trial(BaseModel, frozen=True):
-    """One thing that training tried.
+    """One thing that training tried, or might have.
 
     Attributes:
         name: what it was, for people.
-        log_loss: of images that it did not learn from, every label weighing alike; lower is better.
+        log_loss: of images that it did not learn from, every label weighing alike; lower is better. None where it was
+            not tried to the end.
+        note: why not; empty otherwise.
+        kept: whether the model is this one.
     """
 
     name: str
-    log_loss: float
+    log_loss: float | None
+    note: str = ""
+    kept: bool = False
 
 
 class MeasuredFold(StageRecord, frozen=True):

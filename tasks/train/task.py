@@ -13,6 +13,7 @@ from tasks.ground_truth.manifests import read_manifest
 from tasks.manifest.records import Manifest
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
+from tasks.train.auto_task import train_auto
 from tasks.train.backbone import backbone_key
 from tasks.train.head_task import exported_backbone, train_head
 from tasks.train.network_task import EPOCHS, train_detector, train_network
@@ -34,7 +35,8 @@ def train_model(home: Home, manifest: Manifest, config: TrainConfig) -> TrainedM
 
 
 def _train_classifier(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[TrainedModel, Path]:
-    train = train_network if config.training.algorithm in EPOCHS else train_head
+    algorithm = config.training.algorithm
+    train = train_network if algorithm in EPOCHS else train_auto if algorithm == "auto" else train_head
     return train(home, manifest, config)
 
 

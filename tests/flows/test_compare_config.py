@@ -111,6 +111,7 @@ def test_what_cannot_be_trained_is_one_sentence(name, training, reason):
         ),
         pytest.param(("--candidates", "svm,svm"), "names svm twice", id="twice"),
         pytest.param(("--training.algorithm", "svm"), "training.algorithm does nothing", id="algorithm"),
+        pytest.param(("--training.limit", "5m"), "training.limit does nothing", id="limit"),
         pytest.param(("--training.detector.epochs", "3"), "training.detector does nothing", id="detector"),
         pytest.param(("--budget", "10"), "budget = '10'", id="budget"),
     ],

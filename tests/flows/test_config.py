@@ -127,6 +127,8 @@ WEIGHTS = {
     ("field", "value", "valid"),
     [
         *(("device", value, valid) for value, valid in DEVICES.items()),
+        *(("limit", value, True) for value in ("0s", "90s", "1.5m", "2h")),
+        *(("limit", value, False) for value in ("", "2", "-1m", "1d", "1 m")),
         *(("weights", value, valid) for value, valid in WEIGHTS.items()),
     ],
 )
@@ -190,6 +192,15 @@ IDLE_BY_ALGORITHM = {
         "training.network.frozen_stages and training.network.layer_decay do nothing",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "training", [{"algorithm": "svm"}, {"algorithm": "finetune"}, {"features": ["stages"]}], ids=str
+)
+def test_limit_is_for_a_choice_left_open(training):
+    assert TrainConfig(training={"limit": "5m"}).training.limit_seconds == 300.0
+    with pytest.raises(ValidationError, match=r"training\.limit does nothing"):
+        TrainConfig(training={"limit": "5m", **training})
 
 
 @pytest.mark.parametrize(("algorithm", "training", "words"), IDLE_BY_ALGORITHM.values(), ids=IDLE_BY_ALGORITHM.keys())

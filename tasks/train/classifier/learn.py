@@ -14,7 +14,13 @@ from tasks.train.classifier.graph import OUTPUT_NAME, Graph
 from tasks.train.classifier.samples import Samples
 from tasks.train.classifier.teach import ClassifierLesson, Taught, answers_of, export_kept_stages, prepare, teach
 from tasks.train.classifier.thresholds import Judged, choose_thresholds
-from tasks.train.cross_validation import FoldAnswers, LabelEstimate, estimate_by_folds, write_out_of_fold
+from tasks.train.cross_validation import (
+    FoldAnswers,
+    LabelEstimate,
+    LearnFold,
+    estimate_by_folds,
+    write_out_of_fold,
+)
 from tasks.train.heads.folds import group_numbers
 from tasks.train.heads.model import Indices
 from tasks.train.learning.bundle import write_network_bundle
@@ -74,17 +80,39 @@ def _estimate(
     if not lesson.folds:
         return None, None
 
-    def fold(number: int, train: Indices, held_out: Indices) -> FoldAnswers:
-        taught = teach(lesson, samples, train, len(train), work / f"fold-{number}.pt", frozen)
-        thresholds, _ = choose_thresholds(lesson.labels, [taught.judged])
-        return FoldAnswers(thresholds, answers_of(taught, samples.take(held_out), lesson))
-
+    learn = fold_learner(lesson, samples, work, frozen)
     groups = group_numbers([entry.unit for entry in lesson.images])
     with progress("cross-validate", "folds") as report:
         estimate, pooled = estimate_by_folds(
-            fold, samples.targets, lesson.labels, lesson.folds, lesson.seed, report, groups
+            learn, samples.targets, lesson.labels, lesson.folds, lesson.seed, report, groups
         )
     return estimate, Judged("cross-validation", pooled, samples.truths)
+
+
+def fold_learner(
+    lesson: ClassifierLesson,
+    samples: Samples,
+    work: Path,
+    frozen: Frozen | None,
+    tell: Callable[[int, Row], None] = lambda fold, row: None,
+) -> LearnFold:
+    """Return what teaches a network without a fold, going on from its checkpoint, and answers the fold's images.
+
+    Args:
+        lesson: what to learn.
+        samples: all its images.
+        work: folder of a checkpoint for each fold.
+        frozen: runs the stages that keep their weights; None runs them as the rest.
+        tell: called with the fold and every epoch's row; what it raises ends learning for now.
+    """
+
+    def learn(number: int, train: Indices, held_out: Indices) -> FoldAnswers:
+        checkpoint = work / f"fold-{number}.pt"
+        taught = teach(lesson, samples, train, len(train), checkpoint, frozen, lambda row: tell(number, row))
+        thresholds, _ = choose_thresholds(lesson.labels, [taught.judged])
+        return FoldAnswers(thresholds, answers_of(taught, samples.take(held_out), lesson))
+
+    return learn
 
 
 def write_bundle(

@@ -1,5 +1,7 @@
 """The train stage for classification, as the flow calls it, with a real store."""
 
+import re
+
 import pytest
 
 from flows.config import CropConfig, PreprocessingConfig, TrainingConfig
@@ -59,12 +61,16 @@ def test_engineered_features_alone_need_no_backbone(trained, tmp_path):
 
 
 def test_what_is_left_open_is_chosen_by_what_was_not_learned_from(trained):
-    training = TrainingConfig(input_size=INPUT_SIZE)
+    training = TrainingConfig(input_size=INPUT_SIZE, limit="0.1s")
     model = train_model.fn(trained.home, trained.manifest, trained.config(training=training))
     card = read_model_card(model.bundle_path)
-    best = min(model.trials, key=lambda trial: trial.log_loss)
+    *trials, network = model.trials
+    best = min(trials, key=lambda trial: trial.log_loss)
     assert best.name.startswith(f"{model.chosen['algorithm']} on {model.chosen['features']}")
     assert card.provenance["features"] == model.chosen["features"]
-    assert len(model.trials) == 2 * len(AUTO_SETS) + 4
+    assert len(trials) == 2 * len(AUTO_SETS) + 4
+    assert [trial for trial in trials if trial.kept] == [best]
+    assert (network.name, network.log_loss, network.kept) == ("finetune", None, False)
+    assert re.fullmatch(r"not tried: .* up to \d+ (s|min), and the limit is 0\.1s \(training\.limit\)", network.note)
     assert model.parity_difference < 1e-4
     assert model.cross_validated.macro_f1 >= trained.model.cross_validated.macro_f1 - 0.05
