@@ -33,7 +33,7 @@ def home(module_home, monkeypatch, prefect, tmp_path_factory):
     monkeypatch.setenv("KEENEYE_HOME", str(module_home))
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
-    if not (module_home / "mlflow.db").exists():
+    if not Home.from_environment().reports_path.exists():
         photos = paint_class_folders(tmp_path_factory.mktemp("photos") / "shapes", images_per_label=14)
         for number in range(4):  # nobody learns these: no figure is perfect
             one, other = (photos / label / f"{number:03}.png" for label in ("round", "square"))
