@@ -16,6 +16,7 @@ STAGES = {
     "write data report",
     "train model",
     "evaluate model",
+    "explain answers",
     "register version",
     "test inference",
     "judge version",
