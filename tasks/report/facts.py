@@ -100,14 +100,8 @@ class RunFacts(Generic[MetricsT]):
         self.inputs = inputs
 
 
-class Facts(RunFacts[ClassificationMetrics]):
-    """What several rules need of a classifier, computed once."""
-
-    def __init__(self, inputs: ReportInputs[ClassificationMetrics]) -> None:
-        super().__init__(inputs)
-        self.images = held_out_images(inputs)
-        self.crossed = [image for image in self.images if not image.tested]
-        self.tested = [image for image in self.images if image.tested]
+class ImageFacts(RunFacts[MetricsT]):
+    """What rules for labels of whole images need."""
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -116,6 +110,16 @@ class Facts(RunFacts[ClassificationMetrics]):
             label for entries in self.inputs.entries.values() for entry in entries for label in entry.truth.labels
         )
         return {label: counted[label] for label in self.inputs.labels}
+
+
+class Facts(ImageFacts[ClassificationMetrics]):
+    """What several rules need of a classifier, computed once."""
+
+    def __init__(self, inputs: ReportInputs[ClassificationMetrics]) -> None:
+        super().__init__(inputs)
+        self.images = held_out_images(inputs)
+        self.crossed = [image for image in self.images if not image.tested]
+        self.tested = [image for image in self.images if image.tested]
 
     @cached_property
     def judged(self) -> Counter[str]:

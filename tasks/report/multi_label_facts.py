@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tasks.metrics.multi_label import MultiLabelMetrics
-from tasks.report.facts import HeldOutImage, RunFacts, held_out_images
+from tasks.report.facts import HeldOutImage, ImageFacts, held_out_images
 from tasks.report.inputs import ReportInputs
 
 
@@ -33,7 +33,7 @@ class AnsweredImage:
         return not self.missed and not self.false
 
 
-class MultiLabelFacts(RunFacts[MultiLabelMetrics]):
+class MultiLabelFacts(ImageFacts[MultiLabelMetrics]):
     """What several rules need, computed once; all labels are given at the thresholds of the model."""
 
     def __init__(self, inputs: ReportInputs[MultiLabelMetrics]) -> None:
@@ -41,14 +41,6 @@ class MultiLabelFacts(RunFacts[MultiLabelMetrics]):
         thresholds = {label: figures.threshold for label, figures in inputs.metrics.per_label.items()}
         self.answers = [_answered(image, thresholds) for image in held_out_images(inputs)]
         self.crossed = [one.image for one in self.answers if not one.image.tested]
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """Images per label over all splits."""
-        counted = Counter(
-            label for entries in self.inputs.entries.values() for entry in entries for label in entry.truth.labels
-        )
-        return {label: counted[label] for label in self.inputs.labels}
 
     @cached_property
     def carried(self) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -51,5 +52,7 @@ def test_a_user_that_is_never_made_is_one_sentence():
         await_user(address, SECRETS, "train", 0)
 
 
-def test_without_mlflow_the_service_itself_says_so():
-    await_user(f"http://127.0.0.1:{free_port()}", SECRETS, "serve", 60)
+def test_without_mlflow_nobody_is_waited_for():
+    began = time.monotonic()
+    await_user(f"http://127.0.0.1:{free_port()}", SECRETS, "serve", 600)
+    assert time.monotonic() - began < 300
