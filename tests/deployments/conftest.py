@@ -145,7 +145,7 @@ def carried_out(work_pool, deployed, site, started_by_a_file, started_by_a_reque
             "data": {"source": str(site.folder / "shapes")},
             "candidates": ["plain"],
             "folds": 2,
-            "training": {"input_size": INPUT_SIZE, "limit": "0s"},
+            "training": {"input_size": INPUT_SIZE},
         },
         "another-format": {
             "model": f"models:/{MODEL}@staging",
