@@ -38,7 +38,7 @@ def main(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="keeneye-benchmark-") as folder:
         root = Path(folder)
         (root / "store").mkdir()
-        with running_object_store(root / "store") as store:
+        with running_object_store(root / "store", volume_mb=1024) as store:
             os.environ.update(store.environment)
             size = fill(store, count)
             print(f"{count} images of {size / count / 1000:.0f} kB, best of {ROUNDS}")
@@ -62,7 +62,9 @@ def best(work) -> float:
 
 def fill(store, count: int) -> int:
     """Keep images of noise, no two alike, of two labels; returns their bytes."""
-    rng, client = np.random.default_rng(0), store.client
+    # A store that has just started answers with errors while it makes its first volumes.
+    config = Config(max_pool_connections=THREADS, retries={"mode": "standard", "total_max_attempts": 8})
+    rng, client = np.random.default_rng(0), boto3.client("s3", config=config)
     images = [png_bytes(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)) for _ in range(min(count, 100))]
 
     def put(number: int) -> int:

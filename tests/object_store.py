@@ -88,8 +88,8 @@ def free_ports(count):
 
 
 @contextlib.contextmanager
-def running_object_store(folder):
-    """Run a store in an empty folder."""
+def running_object_store(folder, volume_mb=64):
+    """Run a store in an empty folder; it has room for eight volumes."""
     ports = free_ports(2 * len(PORT_OPTIONS))
     options = [f"-{option}={port}" for option, port in zip(PORT_OPTIONS, ports[::2], strict=True)]
     options += [f"-{option}.grpc={port}" for option, port in zip(PORT_OPTIONS, ports[1::2], strict=True)]
@@ -102,7 +102,7 @@ def running_object_store(folder):
     command = [
         *(str(Path(sys.executable).with_name("weed")), "server", "-filer", "-s3", f"-dir={folder / 'data'}"),
         *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-s3.iam=false", *FIXED_PORTS_OFF),
-        *(f"-s3.config={folder / 's3.json'}", "-master.volumeSizeLimitMB=64", *options),
+        *(f"-s3.config={folder / 's3.json'}", f"-master.volumeSizeLimitMB={volume_mb}", *options),
     ]
     with (folder / "weed.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)

@@ -15,6 +15,11 @@ from tasks.errors import EnvironmentFailed
 PREFECT, MLFLOW, MLFLOW_LOGINS, KEENEYE = "prefect", "mlflow", "mlflow_logins", "keeneye"
 DEFAULT_PERMISSION = "NO_PERMISSIONS"
 """Of an MLflow user on what nobody granted."""
+LOGIN_CACHE_SECONDS = 300
+"""For so long a password that was right is not hashed again, which takes a tenth of a second, thrice in a request.
+
+MLflow forgets it at once when the password changes or the user goes, and one process serves all requests.
+"""
 _HOST_RULE = "host all all all scram-sha-256"
 
 
@@ -103,5 +108,6 @@ def write_mlflow_login(path: Path, config: UpConfig) -> None:
         f"default_permission = {DEFAULT_PERMISSION}",
         f"database_uri = {address(config, MLFLOW_LOGINS, 'postgresql+psycopg')}",
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
+        f"auth_cache_ttl_seconds = {LOGIN_CACHE_SECONDS}",
     )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -22,8 +22,9 @@ from tasks.train.feature_kinds import (
 from tasks.train.feature_table import FeatureTable
 from tasks.train.heads.ensemble import mean_of
 from tasks.train.heads.model import FittedHead, HeadName, Indices, Matrix, Options, Probabilities
-from tasks.train.heads.targets import Targets, fit, log_loss
+from tasks.train.heads.targets import Targets, fit, image_losses, log_loss
 from tasks.train.records import Trial
+from tasks.train.surely_better import is_better
 
 AUTO_HEADS: tuple[HeadName, ...] = ("logistic", "svm")
 """What `auto` tries: of the others, none did better on features of a few hundred images, and forests take longest."""
@@ -66,7 +67,7 @@ class Classifier:
         features: kinds of features, in the order of the head's columns.
         vocabulary: what `sift_words` learned from the same images, where that is among them.
         with_views: whether it learned from further views too.
-        trials: all that was tried, in order; the first with the lowest loss is kept, and is this one.
+        trials: all that was tried, in order, and which of them is this one.
     """
 
     head: FittedHead
@@ -119,7 +120,9 @@ def fit_best(
 ) -> Classifier:
     """Fit what the search names and keep the best: lowest class-balanced log loss out of fold, simpler on a tie.
 
-    Each head sees each set of features first; with the best set, all heads then learn from further views too.
+    Each head sees each set of features first; with the set that is kept, all heads then learn from further views too.
+    Engineered features replace a backbone's only where they are surely better: measured, those that were better by
+    less cost a tenth of macro-F1 on images that the choice did not see (benchmarks/README.md).
 
     Args:
         search: what is tried.
@@ -137,15 +140,26 @@ def fit_best(
         fitted(head, kinds, with_views=False)
         for kinds, head in product(search.feature_sets, _affordable(search.heads, len(targets)))
     ]
-    seen = _best(tried, targets).features
+    seen = _kept_set(tried, targets)
     tried += _ensemble([one for one in tried if one.features == seen])
     if features.views > 1:
         heads = _affordable(search.heads, len(targets) * features.views)
         viewed = [fitted(head, seen, with_views=True) for head in heads]
         tried += [*viewed, *_ensemble(viewed)]
-    best = _best(tried, targets)
+    best = _best([one for one in tried if one.features == seen], targets)
     trials = tuple(Trial(name=_in_words(one), log_loss=_loss(one, targets), kept=one is best) for one in tried)
     return replace(best, trials=trials)
+
+
+def _kept_set(tried: Sequence[Classifier], targets: Targets) -> FeatureKinds:
+    """Return the kinds of features of the best, a backbone's unless others are surely better."""
+    best = _best(tried, targets)
+    of_backbone = [one for one in tried if one.backbone_features]
+    if best.backbone_features or not of_backbone:
+        return best.features
+    kept = _best(of_backbone, targets)
+    losses = (image_losses(one.out_of_fold, targets) for one in (kept, best))
+    return best.features if is_better(*losses) else kept.features
 
 
 def _affordable(heads: Sequence[HeadName], rows: int) -> Sequence[HeadName]:

@@ -4,11 +4,9 @@ A network costs minutes where a head costs a second, so it is not taught anew in
 two answers a fold's images in the estimate is decided by the answers to the images of the *other* folds, so that no
 answer has a say in whether it counts; which of them is shipped is decided by those to all folds.
 
-The one-standard-error rule, as in `tasks/compare/ranking.py`: of two that are as good for all one can tell, the simpler
-one is kept, which is the head.
+Of two that are as good for all one can tell, the simpler one is kept, which is the head.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from tasks.train.cross_validation import FoldAnswers
 from tasks.train.heads.folds import Folds
 from tasks.train.heads.targets import Targets, log_loss
+from tasks.train.surely_better import is_better
 
 Losses = NDArray[np.float64]
 """Of K folds (nats)."""
@@ -26,13 +25,6 @@ def fold_losses(answers: Sequence[FoldAnswers], splits: Folds, targets: Targets)
     """Return the log loss of the answers to each fold, in which every label, and its absence, weighs alike."""
     pairs = zip(answers, splits, strict=True)
     return np.array([log_loss(one.probabilities, targets[held_out]) for one, (_, held_out) in pairs])
-
-
-def is_better(simple: Losses, other: Losses) -> bool:
-    """Whether the other one's losses are lower by more than one standard error of the difference."""
-    gains = simple - other
-    error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-    return bool(gains.mean() > error)
 
 
 def chosen_by_the_other_folds(simple: Losses, other: Losses) -> list[bool]:

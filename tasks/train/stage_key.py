@@ -5,7 +5,7 @@ from typing import Any
 from tasks.bundle.preprocessing import Steps
 from tasks.manifest.records import Manifest
 
-STAGE_VERSION = "9"
+STAGE_VERSION = "10"
 SHARED_LIBRARIES = ("numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
 
 

@@ -9,13 +9,14 @@ import torch
 
 from tasks.train.classifier.learn import fold_learner, learn_classifier
 from tasks.train.classifier.teach import ClassifierLesson, export_kept_stages, prepare
-from tasks.train.contest import chosen_by_the_other_folds, fold_losses, is_better
+from tasks.train.contest import chosen_by_the_other_folds, fold_losses
 from tasks.train.cross_validation import FoldAnswers, estimate_of, learn_folds, write_out_of_fold
 from tasks.train.deadline import Deadline, within
 from tasks.train.heads.folds import group_numbers
 from tasks.train.heads.targets import divide
 from tasks.train.learning.loop import Row
 from tasks.train.records import BUNDLE_FOLDER, HISTORY_FILE, OUT_OF_FOLD_FILE, Progress, TrainedModel, Trial
+from tasks.train.surely_better import is_better
 
 
 def contend(

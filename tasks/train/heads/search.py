@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
@@ -65,10 +66,15 @@ def fit_head_and_features(
         return _search(name, KINDS[name], seen_by, y, seed, divided)
 
 
+def balanced_losses(probabilities: Probabilities, y: Indices) -> NDArray[np.float64]:
+    """Return the log losses (nats) of N images by N x L probabilities; in their mean labels weigh alike."""
+    own = np.clip(probabilities[np.arange(len(y)), y], 1e-12, 1.0)
+    return np.asarray(-np.log(own) * compute_sample_weight("balanced", y), np.float64)
+
+
 def balanced_log_loss(probabilities: Probabilities, y: Indices) -> float:
     """Return the mean log loss of N x L probabilities, every label weighing alike however many images it has."""
-    own = np.clip(probabilities[np.arange(len(y)), y], 1e-12, 1.0)
-    return float(np.average(-np.log(own), weights=compute_sample_weight("balanced", y)))
+    return float(balanced_losses(probabilities, y).mean())
 
 
 def _search(name: HeadName, kind: HeadKind, seen_by: SeenBy, y: Indices, seed: int, divided: Folds) -> FittedHead:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeGuard, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.dataset.entries import ImageEntry
 from tasks.metrics.classification import Truths, truths_of
@@ -11,7 +12,7 @@ from tasks.train.heads.calibration import calibrated, fit_temperature
 from tasks.train.heads.folds import Folds, iterative_folds, stratified_folds
 from tasks.train.heads.model import FittedHead, HeadName, Indices, Probabilities
 from tasks.train.heads.multi_label import fit_multi_label_head
-from tasks.train.heads.search import SeenBy, balanced_log_loss, fit_head_and_features
+from tasks.train.heads.search import SeenBy, balanced_losses, fit_head_and_features
 from tasks.train.heads.thresholds import one_label_each
 
 Targets = Indices | Truths
@@ -43,13 +44,18 @@ def fit(name: HeadName, seen_by: SeenBy, targets: Targets, seed: int, groups: In
     return fit_head_and_features(name, seen_by, _indices(targets), seed, groups)
 
 
+def image_losses(probabilities: Probabilities, targets: Targets) -> NDArray[np.float64]:
+    """Return the log losses (nats) of N images by N x L probabilities, weighted as `log_loss` says."""
+    if not are_multi_label(targets):
+        return balanced_losses(probabilities, _indices(targets))
+    sides = (_two_sides(column) for column in probabilities.T)
+    losses = [balanced_losses(side, truth.astype(np.intp)) for side, truth in zip(sides, targets.T, strict=True)]
+    return np.asarray(np.mean(losses, axis=0), np.float64)
+
+
 def log_loss(probabilities: Probabilities, targets: Targets) -> float:
     """Return the mean log loss of N x L probabilities, every label, and its absence, weighing alike."""
-    if not are_multi_label(targets):
-        return balanced_log_loss(probabilities, _indices(targets))
-    sides = (_two_sides(column) for column in probabilities.T)
-    losses = [balanced_log_loss(side, truth.astype(np.intp)) for side, truth in zip(sides, targets.T, strict=True)]
-    return float(np.mean(losses))
+    return float(image_losses(probabilities, targets).mean())
 
 
 def temperature_of(shares: Probabilities, targets: Targets) -> float:

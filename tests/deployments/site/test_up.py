@@ -76,6 +76,27 @@ def test_strangers_are_refused(site):
         make_databases(address, "guessed")
 
 
+def test_changed_password_counts_at_once(site):
+    """Though MLflow remembers for minutes which passwords were right."""
+    environment = site.environment
+    administrator = environment["MLFLOW_TRACKING_USERNAME"], environment["MLFLOW_TRACKING_PASSWORD"]
+    users = site.address("mlflow", "/api/2.0/mlflow/users")
+    first, second = "the first password", "the second password"
+    body = {"username": "temporary", "password": first}
+    httpx.post(f"{users}/create", json=body, auth=administrator).raise_for_status()
+
+    def status_with(password):
+        search = site.address("mlflow", "/api/2.0/mlflow/experiments/search?max_results=1")
+        return httpx.get(search, auth=("temporary", password)).status_code
+
+    assert [status_with(first), status_with(second)] == [200, 401]
+    body = {"username": "temporary", "password": second}
+    httpx.patch(f"{users}/update-password", json=body, auth=administrator).raise_for_status()
+    assert [status_with(first), status_with(second)] == [401, 200]
+    httpx.request("DELETE", f"{users}/delete", json={"username": "temporary"}, auth=administrator).raise_for_status()
+    assert status_with(second) == 401
+
+
 def test_strangers_make_no_administrator_of_the_store(site):
     """By gRPC, as the store's own parts would tell each other of one."""
     identity = b"\x0a\x07mallory"

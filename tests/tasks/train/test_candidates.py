@@ -6,7 +6,7 @@ import pytest
 
 from tasks.train import candidates
 from tasks.train.backbone import FEATURE_WIDTHS
-from tasks.train.candidates import AUTO_HEADS, Search, fit_best
+from tasks.train.candidates import AUTO_HEADS, Search, fit_best, listed
 from tasks.train.cross_validation import cross_validate
 from tasks.train.feature_kinds import AUTO_SETS, CHEAP_SET, steps_of
 from tasks.train.feature_table import FeatureTable
@@ -55,6 +55,23 @@ def test_features_that_tell_the_labels_are_found(columns: slice, expected: tuple
     found = fit_best(AUTO, table(telling(features, y, columns, 0.4)), y)
     assert found.features == expected
     assert found.out_of_fold.argmax(axis=1).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("distance", "expected"),
+    [pytest.param(0.13, ("embedding",), id="hardly better"), pytest.param(0.15, CHEAP_SET, id="surely better")],
+)
+def test_engineered_features_are_kept_where_they_are_surely_better(distance: float, expected: tuple[str, ...]) -> None:
+    features, y = noise(36)
+    told = telling(features, y, slice(0, EMBEDDING), 0.1)
+    told = telling(told, y, slice(EMBEDDING + STAGES, WIDTH), distance)
+    found = fit_best(AUTO, table(told), y)
+    best = min(found.trials, key=lambda trial: trial.log_loss)
+    assert listed(CHEAP_SET) in best.name
+    assert found.features == expected
+    (kept,) = (trial for trial in found.trials if trial.kept)
+    of_set = [trial for trial in found.trials if listed(expected) in trial.name]
+    assert kept == min(of_set, key=lambda trial: trial.log_loss)
 
 
 def test_what_is_kept_has_the_lowest_loss_and_all_are_told() -> None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from tasks.train.contest import chosen_by_the_other_folds, fold_losses, is_better
+from tasks.train.contest import chosen_by_the_other_folds, fold_losses
 from tasks.train.cross_validation import FoldAnswers
 from tasks.train.heads.targets import log_loss
+from tasks.train.surely_better import is_better
 
 Y = np.arange(12) % 2
 SPLITS = [(np.flatnonzero(np.arange(12) % 3 != fold), np.flatnonzero(np.arange(12) % 3 == fold)) for fold in range(3)]
