@@ -192,7 +192,7 @@ exit codes:
         "flows.provision_config:ProvisionConfig",
         "flows.provision:provision",
         (),
-        "Make a site ready: bucket, experiments, models, users, work pool, limits, deployments; twice changes nothing.",
+        "Make a site ready, once: bucket, experiments, models, users, work pool, limits, secret block, deployments.",
         """examples:
   . .keeneye/site/environment                           the addresses and secrets of `keeneye up`
   keeneye provision --plan                              only says what would be done

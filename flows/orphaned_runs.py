@@ -26,6 +26,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from flows.run_processes import run_processes, speak_without_worker
+from flows.store_block import take_store_key
 from tasks.stores.home import Home
 from tasks.tracking.processes import has_ended, this_process
 
@@ -47,10 +48,11 @@ def begin() -> Home:
     if flow_run.id:
         try:
             with get_client(sync_client=True) as client:
+                take_store_key(client)
                 client.update_flow_run_labels(flow_run.id, {PROCESS_LABEL: json.dumps(this_process())})
                 close_runs(client)
         except (httpx.HTTPError, RuntimeError) as error:  # whatever others left is no reason to fail
-            get_run_logger().warning("runs that were killed could not be closed: %s", " ".join(str(error).split()))
+            get_run_logger().warning("the Prefect server does not tell what was left: %s", " ".join(str(error).split()))
     return home
 
 

@@ -1,4 +1,4 @@
-"""`keeneye provision`: buckets, experiments, models, users, limits and deployments, made where they are missing.
+"""`keeneye provision`: buckets, experiments, models, users, blocks, limits, deployments, made where they are missing.
 
 Each part knows whether it is as it should be, so that a second run changes nothing.
 """
@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from flows.arrival_events import server
 from flows.deploying import are_deployed, deploy_all, deployment_names
 from flows.provision_config import WORK_POOL, ProvisionConfig, promotion_limit, training_limit
+from flows.store_block import BLOCK, has_block, save_block, wanted_value
 from flows.work_pool import has_limit, has_work_pool, make_work_pool, set_limit
 from tasks.stores import s3_buckets
 from tasks.stores.home import Home
@@ -117,5 +118,8 @@ def _prefect_parts(client: SyncPrefectClient, config: ProvisionConfig) -> Iterat
     for tag, most in limits.items():
         there, make = partial(has_limit, client, tag, most), partial(set_limit, client, tag, most)
         yield Part("limit", f"{tag} = {most}", there, make)
+    value = wanted_value() if config.bucket else {}
+    if value:
+        yield Part("secret block", BLOCK, partial(has_block, client, value), partial(save_block, value))
     if config.deploy:
         yield Part("deployments", ", ".join(deployment_names()), partial(are_deployed, client), deploy_all)

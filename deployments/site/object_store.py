@@ -6,10 +6,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from deployments.site.secrets import SECRET_BYTES, STORE_KEY_ID, STORE_ROLE_SECRETS, STORE_SECRET, USER
+from deployments.site.secrets import SECRET_BYTES, USER
 from flows.up_config import UpConfig
 from tasks.stores import s3_buckets
 from tasks.stores.content import write_atomically
+from tasks.stores.role_keys import STORE_KEY_ID, STORE_SECRET, key_of_role
 from tasks.stores.s3 import make_client
 
 KEYS_FILE = "s3.json"
@@ -44,17 +45,12 @@ def arguments(config: UpConfig, data: Path) -> tuple[str, ...]:
     )
 
 
-def role_keys(secrets: Mapping[str, str], role: str) -> dict[str, str]:
-    """Return the variables by which a client has the key of a role."""
-    return {STORE_KEY_ID: role, STORE_SECRET: secrets[STORE_ROLE_SECRETS[role]]}
-
-
 def write_keys(data: Path, bucket: str, secrets: Mapping[str, str]) -> None:
     """Write the keys of the administrator and of each role, and the parts' own, where only this user can read them."""
     identities = [_identity(USER, secrets, ["Admin", "Read", "Write", "List", "Tagging"])]
     for role, actions in ROLES.items():
         allowed = [action.format(bucket=bucket) for action in actions]
-        identities.append(_identity(role, role_keys(secrets, role), allowed))
+        identities.append(_identity(role, key_of_role(role, secrets), allowed))
     write_atomically(data / KEYS_FILE, json.dumps({"identities": identities}), mode=0o600)
     write_atomically(data / SECURITY_FILE, "".join(map(_new_signing_key, _SIGNED)), mode=0o600)
 

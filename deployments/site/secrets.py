@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.errors import RequestError
 from tasks.stores.content import write_atomically
+from tasks.stores.role_keys import ROLE_SECRETS, STORE_KEY_ID, STORE_SECRET
 from tasks.tracking.role_passwords import PASSWORDS
 
 FILE_NAME = "secrets.env"
@@ -21,13 +22,6 @@ SECRET_BYTES = 24
 USER = "keeneye"
 """Of PostgreSQL, the object store, Prefect and MLflow."""
 POSTGRESQL_PASSWORD = "PGPASSWORD"  # noqa: S105 - these are names of variables
-STORE_KEY_ID, STORE_SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
-STORE_ROLE_SECRETS = {
-    "ingest": "KEENEYE_STORE_INGEST_SECRET",
-    "train": "KEENEYE_STORE_TRAIN_SECRET",
-    "serve": "KEENEYE_STORE_SERVE_SECRET",
-}
-"""By role, which is the access key's id too, the variable of its secret."""
 PREFECT_LOGIN = "PREFECT_API_AUTH_STRING"
 MLFLOW_USER, MLFLOW_PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 MLFLOW_SESSION_KEY = "MLFLOW_FLASK_SERVER_SECRET_KEY"
@@ -55,7 +49,7 @@ def made_secrets() -> dict[str, str]:
         POSTGRESQL_PASSWORD: secrets.token_hex(SECRET_BYTES),
         STORE_KEY_ID: USER,
         STORE_SECRET: secrets.token_hex(SECRET_BYTES),
-        **{name: secrets.token_hex(SECRET_BYTES) for name in STORE_ROLE_SECRETS.values()},
+        **{name: secrets.token_hex(SECRET_BYTES) for name in ROLE_SECRETS.values()},
         PREFECT_LOGIN: f"{USER}:{secrets.token_hex(SECRET_BYTES)}",
         MLFLOW_USER: USER,
         MLFLOW_PASSWORD: secrets.token_hex(SECRET_BYTES),

@@ -21,14 +21,13 @@ from deployments.site.secrets import (
     MLFLOW_USER,
     POSTGRESQL_PASSWORD,
     PREFECT_LOGIN,
-    STORE_KEY_ID,
-    STORE_SECRET,
 )
 from flows.host_config import is_loopback
 from flows.provision_config import WORK_POOL
 from flows.run_processes import LOG_VARIABLE, end_run_processes
 from flows.up_config import ServiceName, UpConfig
 from tasks.stores.home import DATABASE_VARIABLE, HOME_VARIABLE, TRACKING_VARIABLE
+from tasks.stores.role_keys import RUNS_ROLE, STORE_ADDRESS, STORE_KEY_ID, STORE_REGION, STORE_SECRET, key_of_role
 from tasks.stores.s3 import REGION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,7 +116,7 @@ def _data_environment(config: UpConfig, secrets: Mapping[str, str]) -> dict[str,
 
 
 def _store_environment(config: UpConfig) -> dict[str, str]:
-    return {"AWS_ENDPOINT_URL_S3": object_store.address(config), "AWS_DEFAULT_REGION": REGION}
+    return {STORE_ADDRESS: object_store.address(config), STORE_REGION: REGION}
 
 
 def _tracking(config: UpConfig) -> str:
@@ -197,7 +196,7 @@ def _mlflow(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Servi
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # jobs are for language models, and cost seven processes
         **_store_environment(config),
-        **object_store.role_keys(secrets, "train"),
+        **key_of_role("train", secrets),
         **_of(secrets, MLFLOW_SESSION_KEY, POSTGRESQL_PASSWORD),
     }
     # MLflow answers only requests for names that it knows.
@@ -224,7 +223,7 @@ def _worker(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Servi
         HOME_VARIABLE: str(home),
         LOG_VARIABLE: str(folder / LOGS / "worker.log"),
         **client_environment(config, secrets),
-        **object_store.role_keys(secrets, "ingest"),
+        **key_of_role(RUNS_ROLE, secrets),
         **mlflow_users.login(secrets, "train"),
     }
     options = ("--pool", WORK_POOL, "--type", "process", "--limit", str(config.runs), "--with-healthcheck")
@@ -245,7 +244,7 @@ def _endpoint(config: UpConfig, folder: Path, secrets: Mapping[str, str]) -> Ser
     environment = {
         HOME_VARIABLE: str(folder / "home"),
         **_data_environment(config, secrets),
-        **object_store.role_keys(secrets, "serve"),
+        **key_of_role("serve", secrets),
         **mlflow_users.login(secrets, "serve"),
         **_of(secrets, ENDPOINT_KEY_ID, ENDPOINT_SECRET),
     }

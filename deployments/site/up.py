@@ -21,6 +21,7 @@ from flows.up_config import UpConfig
 from tasks.errors import RequestError
 from tasks.stores.content import write_atomically
 from tasks.stores.home import Home
+from tasks.stores.role_keys import ROLE_SECRETS, RUNS_ROLE
 from tasks.tracking.role_passwords import PASSWORDS
 
 ENVIRONMENT_FILE = "environment"
@@ -77,8 +78,9 @@ def _require_passable(folder: Path, services: Sequence[Service]) -> None:
 
 
 def _administrators(config: UpConfig, secrets: Mapping[str, str]) -> dict[str, str]:
-    # `keeneye provision` gives MLflow's users these passwords.
-    return client_environment(config, secrets) | {name: secrets[name] for name in PASSWORDS.values()}
+    # `keeneye provision` gives MLflow's users these passwords, and runs this key of the store.
+    names = (*PASSWORDS.values(), ROLE_SECRETS[RUNS_ROLE])
+    return client_environment(config, secrets) | {name: secrets[name] for name in names}
 
 
 def _write_environment(path: Path, values: Mapping[str, str]) -> None:

@@ -3,8 +3,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from deployments.site.secrets import FILE_NAME, STORE_SECRET, made_secrets, site_secrets
+from deployments.site.secrets import FILE_NAME, made_secrets, site_secrets
 from tasks.errors import RequestError
+from tasks.stores.role_keys import STORE_SECRET
 
 
 def test_made_once_and_only_their_owner_reads_them(tmp_path):
