@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from tests.makers import paint_class_folders
 GATE = {"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000}
 ENTRYPOINT = "tests/deployments/site/stopping_training.py:train"
 UNFINISHED = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+MARKS = {"worker": "deployments.site.worker", "postgresql": "postgres", "object-store": "weed", "mlflow": "mlflow"}
+"""What the command of each service has near its start."""
 PLANTED = {
     name: f"keeneye:planted-{name}" if name == PREFECT_LOGIN else f"planted-{name}"
     for name, value in made_secrets().items()
@@ -80,17 +83,31 @@ class FaultySite:
         assert (run.state.type, run.state.name) == (StateType.COMPLETED, "Staged"), (run.state, self.logs())
         return run
 
+    def process_ids(self, name):
+        """Of a service that runs the one process id; none while it does not."""
+        mark, found = MARKS[name], []
+        for one in psutil.Process(self.site.process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if any(mark in word for word in one.cmdline()[:3]):
+                    found.append(one.pid)
+        return found
+
     def kill(self, name):
         """Kill a service with all its processes; its supervisor starts it again."""
-        marks = {
-            "worker": "deployments.site.worker",
-            "postgresql": "postgres",
-            "object-store": "weed",
-            "mlflow": "mlflow",
-        }
-        own = psutil.Process(self.site.process.pid).children()
-        (service,) = [one for one in own if any(marks[name] in word for word in one.cmdline()[:3])]
-        os.killpg(service.pid, signal.SIGKILL)
+        (process_id,) = self.process_ids(name)
+        os.killpg(process_id, signal.SIGKILL)
+        wait_until(lambda: process_id not in self.process_ids(name), self.site.process, self.logs)
+
+    def hold_up(self, name, seconds):
+        """Let the next start of a service that was killed take longer."""
+        wait_until(lambda: self.process_ids(name), self.site.process, self.logs)
+        (process_id,) = self.process_ids(name)
+        os.killpg(process_id, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.killpg(process_id, signal.SIGCONT)
+
+    def await_start(self, name, times):
+        wait_until(lambda: self.times_started(name) == times, self.site.process, self.logs)
 
     def times_started(self, name):
         return self.told.read_text().count(f"keeneye: {name} answers")

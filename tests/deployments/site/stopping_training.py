@@ -43,6 +43,7 @@ def publish(store, folder, target, publish=ContentStore._publish):
 
 MOMENTS.mkdir(exist_ok=True)
 ContentStore._publish = publish
+MlflowClient.create_run = stopping(MlflowClient.create_run, after="run-made")
 MlflowClient.create_model_version = stopping(MlflowClient.create_model_version, after="version-made")
 Registry.set_alias = stopping(Registry.set_alias, before="setting-alias")
 line.ingest_images = stopping(line.ingest_images, before="before-ingest")
