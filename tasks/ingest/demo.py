@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from tasks.errors import RequestError
-from tasks.ingest.demo_painting import GOOD, LABELS, Pixels, paint
+from tasks.ingest.painting.canvas import Pixels
+from tasks.ingest.painting.transistor import GOOD, LABELS, paint
 
 DEMO_SET = "transistors"
 EXAMPLE = f"demo://{DEMO_SET}?images=150&seed=7"

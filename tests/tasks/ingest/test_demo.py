@@ -26,7 +26,8 @@ from tasks.ingest.demo import (
     paint_demo,
     parse_demo_source,
 )
-from tasks.ingest.demo_painting import GOOD, LABELS, SIDE
+from tasks.ingest.painting.canvas import SIDE
+from tasks.ingest.painting.transistor import GOOD, LABELS
 
 EXTRA_PATHS = {extra.path for extra in EXTRA_FILES}
 
