@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
-from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 
 from flows.__main__ import main
@@ -19,142 +17,33 @@ from flows.promote import promote
 from flows.promote_config import StatusConfig
 from flows.rollback import rollback
 from flows.status import status
-from flows.train import train
 from tasks.errors import BundleError, EnvironmentFailed, RequestError
 from tasks.stores.home import Home
-from tasks.tracking.environments import Environments, Move
-from tasks.tracking.ledger import Ledger, history
+from tasks.tracking.ledger import history
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, STATUS_TAG, Registry
-from tests.conftest import MLFLOW_ADDRESSES, QUICK, free_port, reap, reporting_to
+from tests.conftest import free_port, reap
 from tests.flows.environments import move_untested, write_environments
-from tests.makers import paint_class_folders
-
-NAME = "shapes-classification"
-LABELS = ("cross", "round", "square")
-EASY = {"min_macro_f1": 0.5, "min_label_recall": 0.3, "max_latency_ms": 60_000.0}
-BY_ANN = {"approved_by": "Ann", "reason": "looked at it"}
+from tests.flows.promotions import (
+    BY_ANN,
+    NAME,
+    deployed,
+    entries,
+    fill_in,
+    standing_of,
+    train_versions,
+    with_own_ledger,
+)
 
 
 @pytest.fixture(scope="module")
 def trained_home(tmp_path_factory, exported_home, prefect_url):
-    """Three versions on the same images; the third was rejected, the second stands in staging."""
-    folder = tmp_path_factory.mktemp("promotions")
-    root = folder / "home"
-    shutil.copytree(exported_home.root, root)
-    paint_class_folders(folder / "shapes", labels=LABELS, images_per_label=14)
-    with pytest.MonkeyPatch.context() as patch, reporting_to(prefect_url):
-        patch.setenv("KEENEYE_HOME", str(root))
-        for name in MLFLOW_ADDRESSES:
-            patch.delenv(name, raising=False)
-        made = Home.from_environment()
-        for seed in range(3):
-            train(**request_of(made, seed))
-        return made
-
-
-def request_of(home, seed):
-    """What asks for the version that a seed gives; the third is too slow for its gate."""
-    return {
-        "data": {"source": str(home.root.parent / "shapes")},
-        "training": {**QUICK, "seed": seed},
-        "gate": EASY if seed < 2 else {**EASY, "max_latency_ms": 0.001},
-    }
+    """Three versions; the third was rejected, the second stands in staging."""
+    return train_versions(tmp_path_factory.mktemp("promotions"), exported_home, prefect_url, 3)
 
 
 @pytest.fixture
 def home(trained_home, tmp_path, monkeypatch, prefect):
-    """The three versions with a ledger of the test's own, and environments whose endpoints are nowhere."""
-    monkeypatch.setenv("KEENEYE_HOME", str(trained_home.root))
-    for name in MLFLOW_ADDRESSES:
-        monkeypatch.delenv(name, raising=False)
-    database = tmp_path / "keeneye.db"
-    # Not a copy of the file: what was written last is in its log.
-    with closing(sqlite3.connect(trained_home.root / "keeneye.db")) as kept, closing(sqlite3.connect(database)) as copy:
-        kept.backup(copy)
-    monkeypatch.setenv("KEENEYE_DATABASE", f"sqlite:///{database}")
-    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path)))
-    registry = Registry(trained_home)
-    registry.set_alias(registry.version(NAME, "2"), "staging")
-    for version in registry.versions(NAME):
-        registry.remove_alias(version, "production")
-    return trained_home
-
-
-def standing_of(home, environment):
-    return [one.version for one in Registry(home).versions(NAME) if environment in one.aliases]
-
-
-def entries():
-    return Ledger(Home.from_environment().database_uri).entries(NAME)
-
-
-def test_training_staged_through_the_ledger(home):
-    done = history(entries(), "staging")
-    assert [(one.from_version, one.to_version, one.who) for one in done] == [("1", "2", "policy"), ("", "1", "policy")]
-    assert done[0].evidence["gate"]["passed"]
-    assert done[0].evidence["inference_test"]["passed"]
-    compared = [one.evidence["comparison"] for one in done]
-    assert compared[0]["champion"]["model_uri"] == f"models:/{NAME}/1"
-    assert compared[0]["difference"] == compared[0]["challenger"]["figure"] - compared[0]["champion"]["figure"]
-    assert compared[1]["champion"] is None
-
-
-def test_training_asked_for_again_tells_the_same_and_moves_nothing(home):
-    before = entries()
-    newer, older = (train(**request_of(home, seed)) for seed in (1, 0))
-    assert (newer.status, newer.replaced, newer.reasons) == ("staged", "1", ())
-    assert newer.comparison.champion.model_uri == f"models:/{NAME}/1"
-    assert f"Compared with models:/{NAME}/1" in Path(newer.report_path).read_text()
-    assert (older.status, older.aliases, older.comparison.champion) == ("registered", (), None)
-    assert entries() == before
-    assert standing_of(home, "staging") == ["2"]
-
-
-@pytest.mark.parametrize(
-    ("policy", "status", "tag", "words"),
-    [
-        pytest.param(
-            {"min_difference": 1.0}, "rejected", "refused", "must not lie wholly below min_difference +1", id="worse"
-        ),
-        pytest.param(
-            {"approval": "person"},
-            "registered",
-            "registered",
-            f"keeneye promote {NAME} --to staging",
-            id="asks a person",
-        ),
-    ],
-)
-def test_policy_of_staging_holds_for_a_training(home, tmp_path, monkeypatch, policy, status, tag, words):
-    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path, staging={"policy": policy})))
-    before, gate = entries(), {**EASY, "min_macro_f1": 0.1 + len(words) / 1000}  # another version of the same model
-    result = train(**request_of(home, 1) | {"gate": gate})
-    assert (result.status, result.gate.passed, result.replaced) == (status, True, "2")
-    assert result.comparison.difference == 0
-    assert len(result.reasons) == 1
-    assert words in result.reasons[0]
-    assert words in Path(result.report_path).read_text()
-    assert status_of(home, result.model_version) == tag
-    assert standing_of(home, "staging") == ["2"]
-    assert entries() == before
-
-
-UNMOVED = {"gate": {**EASY, "min_macro_f1": 0.11}}
-"""Asks for a version that no test leaves in staging."""
-
-
-def status_of(home, version):
-    return Registry(home).version(NAME, version).tags[STATUS_TAG]
-
-
-def test_what_staging_refused_goes_there_by_its_number_alone(home, tmp_path, monkeypatch):
-    strict = write_environments(tmp_path, staging={"policy": {"min_difference": 1.0}})
-    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(strict))
-    refused = train(**request_of(home, 1) | UNMOVED)
-    assert "by its number (--version)" in refused.reasons[0]
-    write_environments(tmp_path)
-    assert promote(NAME, "staging", refused.model_version).status == "moved"
-    assert status_of(home, refused.model_version) == "registered"
+    return with_own_ledger(trained_home, tmp_path, monkeypatch)
 
 
 def test_move_is_done_though_a_status_cannot_be_written(home):
@@ -172,21 +61,6 @@ def test_move_is_done_though_a_status_cannot_be_written(home):
     assert standing_of(home, "staging") == ["1"]
     assert history(entries(), "staging")[0].to_version == "1"
     registry.set_status(registry.version(NAME, "1"), "registered", ())
-
-
-def test_training_that_another_move_outran_is_registered(home):
-    environments = Environments(Registry(home), Ledger(Home.from_environment().database_uri))
-    environments.begin(Move(model=NAME, environment="staging", to_version="1", action="promote", who="Bo", why=""))
-    result = train(**request_of(home, 1) | UNMOVED)
-    assert (result.status, len(result.reasons)) == ("registered", 1)
-    assert "Bo began to move version 1" in result.reasons[0]
-    assert status_of(home, result.model_version) == "registered"
-
-
-def test_training_with_half_a_key_of_the_endpoint_is_a_wrong_request(home, monkeypatch):
-    monkeypatch.setenv("KEENEYE_ENDPOINT_KEY", "half")
-    with pytest.raises(RequestError, match="come together"):
-        train(**request_of(home, 1) | UNMOVED)
 
 
 def test_promoted_to_production_and_back(home):
@@ -219,6 +93,12 @@ def test_promoted_to_production_and_back(home):
     assert f"{NAME} ({len(Registry(home).versions(NAME))} versions)" in told.table()
     with pytest.raises(RequestError, match="no earlier version"):
         rollback(NAME, **BY_ANN)
+
+
+@pytest.fixture
+def deployed_run(prefect):
+    with deployed(promote) as run:
+        yield run
 
 
 PERSON = ("--approved-by", "Ann", "--reason", "looked at it")
@@ -359,16 +239,6 @@ def test_worse_challenger_is_rejected(home, tmp_path, monkeypatch):
     assert history(entries(), "production")[0].to_version == "2"
 
 
-@pytest.fixture(params=[promote])
-def deployed_run(request, prefect):
-    """Runs a flow as a worker would: as a run that a deployment was asked for."""
-    with get_client(sync_client=True) as client:
-        flow_id = client.create_flow(request.param)
-        deployment_id = client.create_deployment(flow_id, "approval")
-        yield lambda **parameters: client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
-        client.delete_deployment(deployment_id)
-
-
 @pytest.mark.parametrize(
     ("said", "status", "reason"),
     [
@@ -395,21 +265,6 @@ def test_what_nobody_approves_in_the_form_is_rejected(
     assert (state["type"], state["name"], state["message"]) == ("COMPLETED", status, result.reasons[0])
     assert entries() == before
     assert standing_of(home, "production") == []
-
-
-@pytest.mark.parametrize("deployed_run", [train], indirect=True)
-def test_training_that_a_person_refuses_in_the_form_is_rejected(home, deployed_run, tmp_path, monkeypatch, prefect):
-    places = write_environments(tmp_path, staging={"policy": {"approval": "person", "approval_minutes": 2}})
-    monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(places))
-    asked = request_of(home, 1) | UNMOVED
-    run = deployed_run(**asked)
-    with ThreadPoolExecutor(1) as thread:
-        answer = thread.submit(fill_in, prefect, run.id, {"approve": False, "who": "Ann", "why": "blurred"})
-        result = run_flow(train, flow_run=run, parameters=asked)
-        answer.result()
-    assert (result.status, result.reasons) == ("rejected", ("not approved by Ann: blurred",))
-    assert status_of(home, result.model_version) == "refused"
-    assert standing_of(home, "staging") == ["2"]
 
 
 @pytest.fixture
@@ -449,13 +304,6 @@ def test_rollback_needs_nothing_but_the_bundle(home, tmp_path, monkeypatch, put_
     assert history(entries(), "production")[0].evidence["inference_test"]["warnings"] == list(warnings)
     assert len(warnings) == bool(words)
     assert words in "".join(warnings)
-
-
-def fill_in(prefect, run_id, said):
-    while said and httpx.get(f"{prefect}/flow_runs/{run_id}").json()["state"]["type"] != "PAUSED":
-        time.sleep(0.1)
-    if said:
-        httpx.post(f"{prefect}/flow_runs/{run_id}/resume", json={"run_input": said}).raise_for_status()
 
 
 def test_endpoint_that_must_answer_and_does_not(home, tmp_path, monkeypatch):

@@ -1,59 +1,16 @@
-"""COCO files, read and written: worked cases, broken files, round trips."""
+"""COCO files, read: worked cases and broken files."""
 
-import contextlib
 import json
 import math
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tasks.annotations.annotated import AnnotatedImage, StatedBox
-from tasks.annotations.coco import is_coco, read_coco, write_coco
+from tasks.annotations.coco import is_coco, read_coco
 from tasks.annotations.references import ReferenceResolver
-from tasks.dataset.entries import ImageEntry
-from tasks.dataset.truth import Truth
 from tasks.errors import DataError
-from tasks.vision.boxes import BoundingBox
-from tasks.vision.masks import MaskClass
-
-FILES = ("images/a.jpg", "images/b.jpg", "images/c.png")
-DIGEST = "0" * 64
-
-
-def document(annotations=(), images=None, categories=None, **more):
-    """Two images of 100 x 80 and the categories crack and dent, unless said otherwise."""
-    return {
-        "images": [image(1, "images/a.jpg"), image(2, "images/b.jpg")] if images is None else images,
-        "annotations": list(annotations),
-        "categories": [{"id": 3, "name": "crack"}, {"id": 90, "name": "dent"}] if categories is None else categories,
-    } | more
-
-
-def image(number, file_name, **more):
-    return {"id": number, "file_name": file_name, "width": 100, "height": 80} | more
-
-
-def annotation(**changes):
-    """One good annotation; a value of ... takes a key away."""
-    row = {"id": 4711, "image_id": 1, "category_id": 3, "bbox": [10, 20, 30, 40], "iscrowd": 0} | changes
-    return {key: value for key, value in row.items() if value is not ...}
-
-
-def read(folder, content, name="train.json", **options):
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return read_coco(path, ReferenceResolver(folder, FILES), **({"base": ""} | options))
-
-
-def codes(reading):
-    return [finding.code for finding in reading.findings]
-
-
-def entry(ref, *boxes, labels=None, width=100, height=80, **more):
-    truth = Truth(tuple(sorted({box.label for box in boxes})) if labels is None else labels, boxes)
-    return ImageEntry(ref, DIGEST, width, height, more.pop("truth", truth), **more)
+from tests.tasks.annotations.coco_documents import FILES, annotation, codes, document, image, read
 
 
 def test_example_of_the_managed_service(tmp_path):
@@ -390,161 +347,6 @@ def test_is_coco_looks_in_bounded_memory_and_at_files_only(tmp_path):
     (tmp_path / "folder.json").mkdir()
     assert not is_coco(tmp_path / "folder.json")
     assert not is_coco(tmp_path / "missing.json")
-
-
-def test_written_file(tmp_path):
-    entries = [
-        entry("a.jpg", BoundingBox("dent", 1, 2, 30, 40, confidence=0.5), creation_date="2020-07-01T00:00:00"),
-        entry("b.jpg"),
-    ]
-    path = tmp_path / "train.json"
-    assert write_coco(path, entries, ["crack", "dent"], lambda entry: f"images/{entry.source_ref}") == []
-    assert json.loads(path.read_bytes()) == {
-        "info": {"description": "Object detection dataset"},
-        "images": [
-            {
-                "id": 1,
-                "file_name": "images/a.jpg",
-                "width": 100,
-                "height": 80,
-                "date_captured": "2020-07-01T00:00:00",
-            },
-            {"id": 2, "file_name": "images/b.jpg", "width": 100, "height": 80},
-        ],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 1,
-                "category_id": 2,
-                "bbox": [1, 2, 30, 40],
-                "area": 1200,
-                "iscrowd": 0,
-                "score": 0.5,
-            }
-        ],
-        "categories": [{"id": 1, "name": "crack"}, {"id": 2, "name": "dent"}],
-    }
-
-
-BOX = BoundingBox("crack", 1, 2, 3, 4)
-
-
-@pytest.mark.parametrize(
-    ("lossy", "says"),
-    [
-        pytest.param(entry("a", BOX, labels=("crack", "good")), "image-level labels", id="label of no box"),
-        pytest.param(entry("a", labels=("good",)), "image-level labels", id="label of a negative"),
-        pytest.param(entry("a", truth=Truth(("crack",), (BOX,), (0.5,))), "confidences", id="confidence of a label"),
-        pytest.param(entry("a", BoundingBox("rust", 1, 1, 1, 1)), "not among those written", id="label not written"),
-        pytest.param(entry("a", truth=Truth(("good",))), "left out", id="nothing known of boxes"),
-        pytest.param(entry("a", BOX, group="shift 1"), "group", id="group"),
-        pytest.param(entry("a", BOX, job_name="job"), "job", id="job"),
-        pytest.param(entry("a", BOX, is_human=False), "no person", id="by a machine"),
-        pytest.param(entry("a", BOX, mask_ref="a.png", mask_classes=(MaskClass("crack"),)), "mask", id="mask"),
-    ],
-)
-def test_what_coco_cannot_hold_is_told_once_with_a_number(tmp_path, lossy, says):
-    whole = entry("b", BOX, group=DIGEST)
-    (finding,) = write_coco(tmp_path / "x.json", [lossy, whole, lossy], ["crack"], lambda entry: entry.source_ref)
-    assert (finding.code, finding.source_ref) == ("WARNING_NOT_IN_FORMAT", "x.json")
-    assert finding.message.startswith("2 images")
-    assert says in finding.message
-
-
-def test_image_of_unknown_boxes_is_not_written_as_a_negative(tmp_path):
-    write_coco(
-        tmp_path / "x.json", [entry("a", truth=Truth(("good",))), entry("b")], [], lambda entry: entry.source_ref
-    )
-    written = json.loads((tmp_path / "x.json").read_bytes())
-    assert [row["file_name"] for row in written["images"]] == ["b"]
-
-
-BOXES = st.builds(
-    BoundingBox,
-    st.sampled_from(["crack", "dent", "ö 中"]),
-    *[st.integers(0, 20_000)] * 2,
-    *[st.integers(1, 20_000)] * 2,
-    confidence=st.sampled_from([1.0, 0.5, 0.0]),
-)
-
-
-@settings(max_examples=50, deadline=None)
-@given(truths=st.lists(st.lists(BOXES, max_size=4), min_size=1, max_size=3))
-def test_round_trip(tmp_path_factory, truths):
-    folder = tmp_path_factory.mktemp("coco")
-    entries = [entry(ref, *boxes) for ref, boxes in zip(FILES, truths, strict=False)]
-    for name in ("one.json", "two.json"):
-        findings = write_coco(folder / name, entries, ["dent", "crack", "ö 中"], lambda entry: entry.source_ref)
-        assert findings == []
-    assert (folder / "one.json").read_bytes() == (folder / "two.json").read_bytes()
-    reading = read_coco(folder / "one.json", ReferenceResolver(folder, FILES), base="")
-    assert reading.findings == ()
-    assert [picture.source_ref for picture in reading.images] == [written.source_ref for written in entries]
-    ids = [row["id"] for row in json.loads((folder / "one.json").read_bytes())["annotations"]]
-    assert ids == list(range(1, len(ids) + 1))
-    assert [
-        [BoundingBox(box.label, box.left, box.top, box.width, box.height, box.confidence) for box in picture.boxes]
-        for picture in reading.images
-    ] == truths
-
-
-JSON = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from([1, 2, 3])),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(st.sampled_from(["id", "name", "bbox", "size", "counts", "x"]), inner, max_size=4),
-    ),
-    max_leaves=6,
-)
-
-
-def rows(**fields):
-    """Rows that are almost right: a good value, any value or none for each key."""
-    return st.lists(
-        st.one_of(
-            st.fixed_dictionaries({}, optional={key: st.one_of(good, JSON) for key, good in fields.items()}), JSON
-        ),
-        max_size=4,
-    )
-
-
-IDS = st.sampled_from([1, 2, "a"])
-NUMBERS = st.one_of(st.integers(-1, 50), st.floats(-1, 50))
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    images=rows(id=IDS, file_name=st.sampled_from(FILES), width=st.just(100), height=st.just(80)),
-    annotations=rows(
-        id=IDS,
-        image_id=IDS,
-        category_id=IDS,
-        bbox=st.lists(NUMBERS, min_size=4, max_size=4),
-        segmentation=st.lists(st.lists(NUMBERS, min_size=6, max_size=6), max_size=2),
-        iscrowd=st.just(0),
-        score=st.floats(0, 1),
-    ),
-    categories=rows(id=IDS, name=st.sampled_from(["crack", "dent"])),
-)
-def test_nothing_is_lost_of_any_rows(tmp_path_factory, images, annotations, categories):
-    folder = tmp_path_factory.mktemp("coco")
-    reading = read(folder, document(annotations, images, categories))
-    told = [finding.message.split()[0] for finding in reading.findings]
-    boxes = sum(len(picture.boxes or ()) for picture in reading.images)
-    assert boxes + told.count("annotation") == len(annotations)
-    assert len(reading.images) + told.count("image") == len(images)
-    assert all(
-        math.isfinite(box.left + box.top + box.width + box.height) for p in reading.images for box in p.boxes or ()
-    )
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.one_of(JSON, st.fixed_dictionaries({key: JSON for key in ("images", "annotations", "categories")})))
-def test_any_json_is_read_or_refused_in_a_sentence(tmp_path_factory, content):
-    folder = tmp_path_factory.mktemp("coco")
-    # Whatever else is raised fails the test.
-    with contextlib.suppress(DataError):
-        assert read(folder, content).images is not None
 
 
 def test_refused_images_are_told_of_each(tmp_path):
