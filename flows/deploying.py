@@ -11,7 +11,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, last_line
 from tasks.stores.content import digest_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,8 +44,10 @@ def deploy_all() -> None:
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(path)]
         done = _run(command)
     if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise EnvironmentFailed(f"prefect deploy failed: {lines[-1] if lines else done.returncode}")
+        raise EnvironmentFailed(
+            f"prefect deploy failed: {last_line(done.stdout + done.stderr)}; see whether the server is well, and "
+            "provision again"
+        )
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:

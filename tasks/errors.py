@@ -72,6 +72,11 @@ def in_one_sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:MAX_SENTENCE_CHARACTERS]
 
 
+def last_line(said: str) -> str:
+    """Return the last line of what a program wrote, where it says why it ended; of one that wrote nothing, that."""
+    return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+
+
 def is_of_environment(error: BaseException) -> bool:
     """Whether a disk, a store or a server failed, so that the same request may succeed later."""
     return isinstance(error, EnvironmentFailed | OSError) or is_of_server(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from deployments.site.programs import postgresql_program, privileges
 from deployments.site.secrets import FILE_NAME, OVERRIDE_PREFIX, POSTGRESQL_PASSWORD, USER
 from flows.up_config import UpConfig
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, last_line
 
 PREFECT, MLFLOW, MLFLOW_LOGINS, KEENEYE = "prefect", "mlflow", "mlflow_logins", "keeneye"
 DEFAULT_PERMISSION = "NO_PERMISSIONS"
@@ -62,7 +62,9 @@ def _initialise(folder: Path, password: str, user: pwd.struct_passwd | None) -> 
         as_user = privileges(user.pw_uid if user else None)
         made = subprocess.run(command, capture_output=True, text=True, check=False, **as_user)
     if made.returncode:
-        raise EnvironmentFailed(f"PostgreSQL's initdb failed in {draft}: {made.stderr.strip().splitlines()[-1:]}")
+        raise EnvironmentFailed(
+            f"PostgreSQL's initdb failed in {draft}: {last_line(made.stderr)}; mend that, and start again"
+        )
     try:
         draft.rename(folder)
     except OSError as error:  # an empty folder is no obstacle
@@ -90,7 +92,7 @@ def make_databases(server: str, password: str) -> None:
         connection = psycopg.connect(server, password=password, autocommit=True)
     except psycopg.OperationalError as error:
         raise EnvironmentFailed(
-            f"PostgreSQL at {server} takes no connection: {str(error).strip().splitlines()[-1]}; its password is "
+            f"PostgreSQL at {server} takes no connection: {last_line(str(error))}; its password is "
             f"that of its first start, in {FILE_NAME} or {OVERRIDE_PREFIX}{POSTGRESQL_PASSWORD}"
         ) from None
     with connection:

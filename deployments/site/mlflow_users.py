@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from deployments.site.secrets import MLFLOW_PASSWORD, MLFLOW_USER
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, last_line
 from tasks.stores.home import TRACKING_VARIABLE, Home
 from tasks.tracking.role_passwords import PASSWORDS
 
@@ -38,11 +38,18 @@ def make_users(address: str, secrets: Mapping[str, str]) -> None:
     names = (MLFLOW_USER, MLFLOW_PASSWORD, *PASSWORDS.values())
     environment = {**os.environ, TRACKING_VARIABLE: address, **{name: secrets[name] for name in names}}
     command = [sys.executable, "-m", "deployments.site.mlflow_users"]
-    made = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False, umask=0o077
-    )
+    try:
+        made = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False, umask=0o077
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentFailed(
+            f"MLflow at {address} has not made its users within {_SECONDS} s; see its log, and start again"
+        ) from None
     if made.returncode:
-        raise EnvironmentFailed(f"MLflow's users cannot be made: {made.stderr.strip().splitlines()[-1:]}")
+        raise EnvironmentFailed(
+            f"MLflow's users cannot be made: {last_line(made.stderr)}; see its log, and start again"
+        )
 
 
 def await_user(address: str, secrets: Mapping[str, str], role: str, seconds: float) -> None:

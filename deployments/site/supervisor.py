@@ -16,7 +16,7 @@ from threading import Event
 from deployments.site.health import answers
 from deployments.site.programs import privileges
 from deployments.site.services import LOGS, Service
-from tasks.errors import EnvironmentFailed
+from tasks.errors import EnvironmentFailed, last_line
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 30.0
@@ -147,8 +147,7 @@ class Supervisor:
         log = self._log(service)
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-            lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines() if line.strip()]
-        return f"{lines[-1] if lines else 'it said nothing'}; see {log}"
+            return f"{last_line(stream.read().decode(errors='replace'))}; see {log}"
 
 
 def make_private(folder: Path) -> None:

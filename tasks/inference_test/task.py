@@ -11,7 +11,7 @@ from flows.config import GateConfig
 from flows.environment_config import EnvironmentConfig
 from tasks import engine
 from tasks.bundle_export.records import ExportSource, FoundVersion
-from tasks.errors import DataError, EnvironmentFailed
+from tasks.errors import DataError, EnvironmentFailed, last_line
 from tasks.evaluate.records import Evaluation
 from tasks.inference_test.probe import EvaluatedImages, ProbeRequest, probe
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
@@ -131,9 +131,8 @@ def run_probe(request: ProbeRequest) -> InferenceOutcome:
         except subprocess.TimeoutExpired:
             return InferenceOutcome(passed=False, reasons=(f"inference test: no answer in {TIMEOUT_SECONDS} s",))
         if ended.returncode == EnvironmentFailed.exit_code:
-            raise EnvironmentFailed(ended.stderr.strip())
+            raise EnvironmentFailed(last_line(ended.stderr))
         if not answered.exists():
-            last = ended.stderr.strip().splitlines()[-1:] or ["without a word"]
-            reason = f"inference test: its process ended with code {ended.returncode}: {last[0]}"
+            reason = f"inference test: its process ended with code {ended.returncode}: {last_line(ended.stderr)}"
             return InferenceOutcome(passed=False, reasons=(reason,))
         return InferenceOutcome.model_validate_json(answered.read_text(encoding="utf-8"))

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from deployments.site.mlflow_users import await_user
+from deployments.site.mlflow_users import await_user, make_users
+from deployments.site.secrets import MLFLOW_PASSWORD, MLFLOW_USER
 from tasks.errors import EnvironmentFailed
 from tasks.tracking.role_passwords import PASSWORDS
 from tests.conftest import free_port
@@ -56,3 +57,11 @@ def test_without_mlflow_nobody_is_waited_for():
     began = time.monotonic()
     await_user(f"http://127.0.0.1:{free_port()}", SECRETS, "serve", 600)
     assert time.monotonic() - began < 300
+
+
+def test_mlflow_that_makes_no_users_in_time_is_one_sentence(monkeypatch):
+    monkeypatch.setattr("deployments.site.mlflow_users._SECONDS", 0.01)
+    with pytest.raises(EnvironmentFailed, match=r"has not made its users within 0\.01 s; see its log"):
+        make_users(
+            f"http://127.0.0.1:{free_port()}", {**SECRETS, MLFLOW_USER: "keeneye", MLFLOW_PASSWORD: "a-password"}
+        )
