@@ -138,7 +138,7 @@ def plan_rollback(
 
     Raises:
         RequestError: when the history does not go back so far.
-        RegistryError: when that version is gone or was rejected since.
+        RegistryError: when that version is gone or was rejected since, or its number is that of another bundle now.
     """
     name = versions[0].name
     past = _trail(entries, environment)
@@ -153,7 +153,20 @@ def plan_rollback(
         raise RegistryError(f"version {number} of {name} stood in {environment} before, and is no longer registered")
     if found.tags.get(STATUS_TAG) == "rejected":
         raise RegistryError(f"version {number} of {name} was rejected since: {found.tags.get(REASONS_TAG, '')}")
+    _require_same(found, entries, environment)
     return _planned("rollback", environment, past[-1], found)
+
+
+def _require_same(info: VersionInfo, entries: Sequence[LedgerEntry], environment: str) -> None:
+    """Refuse a version that has the number of the one that stood there, and not its bundle."""
+    stood = (one.bundle_digest for one in history(entries, environment) if one.to_version == info.version)
+    before, now = next(stood, ""), info.tags.get(BUNDLE_DIGEST_TAG, "")
+    if not now or before not in {"", now}:
+        holds = "another bundle: the model was deleted and registered again" if now else "no bundle of Keeneye"
+        raise RegistryError(
+            f"version {info.version} of {info.name} is not what stood in {environment} before, it holds {holds}; "
+            "promote a version instead"
+        )
 
 
 def standing_versions(versions: Sequence[VersionInfo], entries: Sequence[LedgerEntry]) -> dict[str, str]:

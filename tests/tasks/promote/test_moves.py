@@ -211,6 +211,22 @@ def test_rollback_goes_back_through_what_stood_there(moves, steps, expected):
             "rejected since: late",
             id="rejected since",
         ),
+        pytest.param(
+            versions(version(2, **{BUNDLE_DIGEST_TAG: "f" * 64}), version(3)),
+            PRODUCTION,
+            1,
+            RegistryError,
+            "not what stood in production before, it holds another bundle",
+            id="another model of the same name",
+        ),
+        pytest.param(
+            versions(version(1, **{BUNDLE_DIGEST_TAG: ""}), version(2)),
+            [("promote", "production", "1", "2")],
+            1,
+            RegistryError,
+            "holds no bundle of Keeneye",
+            id="of others, from before the ledger",
+        ),
     ],
 )
 def test_refused_rollbacks(found, moves, steps, error, sentence):
