@@ -92,13 +92,20 @@ def frame_file(root: Path, file: HashedFile, limits: ReadLimits, predictor: Pred
     """
     try:
         data = read_image_file(root, file.source_ref, limits)
-        _require_unchanged(root, file, hashlib.sha256(data).hexdigest())
+    except ImageError as error:
+        # Kept under the digest of bytes that were there, it would be told of them for ever.
+        _require_unchanged(root, file, error.code)
+        return _finding(file, error)
+    _require_unchanged(root, file, hashlib.sha256(data).hexdigest())
+    try:
         prepared = decode_and_shrink(data, limits, predictor.prepare)
     except ImageError as error:
-        if file.content.startswith("ERROR_"):
-            _require_unchanged(root, file, error.code)
-        return Finding(code=error.code, source_ref=file.source_ref, message=str(error))
+        return _finding(file, error)
     return FramedImage(file.source_ref, file.content, prepared)
+
+
+def _finding(file: HashedFile, error: ImageError) -> Finding:
+    return Finding(code=error.code, source_ref=file.source_ref, message=str(error))
 
 
 def decode_and_shrink(data: bytes, limits: ReadLimits, shrink: Callable[[RgbImage], T]) -> T:

@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from tasks.errors import SourceChanged
 from tasks.predict import image_files
-from tasks.predict.image_files import ReadLimits, decode_and_shrink, hash_file, read_image_file
+from tasks.predict.image_files import ReadLimits, decode_and_shrink, frame_file, hash_file, read_image_file
 from tasks.vision.images import ImageError
 from tests.makers import png_bytes
 from tests.tasks.predict.predicting import paint, sha256_of
@@ -20,6 +21,28 @@ def test_whole_files_are_read(tmp_path):
     path = paint(tmp_path / "a b.png", "red")
     assert read_image_file(tmp_path, "a b.png", LIMITS) == path.read_bytes()
     assert hash_file(tmp_path, "a b.png", LIMITS).content == sha256_of(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: path.unlink(), id="gone"),
+        pytest.param(lambda path: path.write_bytes(bytes(10_001)), id="too large"),
+        pytest.param(lambda path: path.write_bytes(b"other"), id="other bytes"),
+    ],
+)
+def test_file_that_changes_after_it_was_hashed_is_no_finding(tmp_path, change):
+    """It would be kept under what the file held before."""
+    path = paint(tmp_path / "a.png", "red")
+    hashed = hash_file(tmp_path, "a.png", LIMITS)
+    change(path)
+    with pytest.raises(SourceChanged, match=r"a\.png changed while it was read"):
+        frame_file(tmp_path, hashed, LIMITS, predictor=None)
+
+
+def test_file_that_was_never_there_is_a_finding(tmp_path):
+    finding = frame_file(tmp_path, hash_file(tmp_path, "gone.png", LIMITS), LIMITS, predictor=None)
+    assert (finding.code, finding.source_ref) == ("ERROR_UNREADABLE_FILE", "gone.png")
 
 
 @pytest.mark.parametrize(
