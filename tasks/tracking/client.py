@@ -157,9 +157,11 @@ def _without_passwords(text: str) -> str:
 def _unchanged(environment: MutableMapping[str, str]) -> Iterator[None]:
     # MLflow writes its addresses into the environment, from where the next home of this process would take them.
     before = {name: environment.get(name) for name in (TRACKING_VARIABLE, REGISTRY_VARIABLE)}
-    yield
-    for name, value in before.items():
-        if value is None:
-            environment.pop(name, None)
-        else:
-            environment[name] = value
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                environment.pop(name, None)
+            else:
+                environment[name] = value

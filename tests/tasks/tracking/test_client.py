@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tasks.errors import EnvironmentFailed
 from tasks.stores.home import Home
 from tasks.tracking.client import connect
 
@@ -44,3 +45,16 @@ def test_an_embedded_database_killed_while_it_is_made_is_made_anew(tmp_path, tab
 
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["locks", "mlflow.db"]
+
+
+@pytest.mark.parametrize("before", [None, "sqlite:////elsewhere.db"])
+def test_mlflow_that_does_not_answer_leaves_no_address_behind(tmp_path, monkeypatch, before):
+    """The next home of the process would report there."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+        if before:
+            monkeypatch.setenv(name, before)
+    with pytest.raises(EnvironmentFailed):
+        connect(Home(tmp_path, "http://127.0.0.1:9", "http://127.0.0.1:9"))
+    assert [os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")] == [before, before]
