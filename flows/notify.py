@@ -43,12 +43,14 @@ def notify(config: NotifyConfig) -> NotifyResult:
     definition = yaml.safe_load(AUTOMATION_FILE.read_text(encoding="utf-8"))
     url = None if config.remove else _url()
     with server() as client:
-        for old in client.read_automations_by_name(definition["name"]):
+        earlier = client.read_automations_by_name(definition["name"])
+        # The new one first: when it cannot be made, runs are still told of as before.
+        if url is not None:
+            client.create_automation(_automation(definition, _save_block(url)))
+        for old in earlier:
             client.delete_automation(old.id)
         if url is None:
             _forget_block(client)
-        else:
-            client.create_automation(_automation(definition, _save_block(url)))
     status: Literal["told", "removed"] = "removed" if url is None else "told"
     return NotifyResult(status=status, block=f"webhook/{BLOCK}", automation=definition["name"])
 

@@ -7,12 +7,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import pytest
+import yaml
 from prefect import flow, tags
 from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed
+from pydantic import ValidationError
 
-from flows.notify import BLOCK, URL_VARIABLE, notify
+from flows.notify import AUTOMATION_FILE, BLOCK, URL_VARIABLE, notify
 from flows.predict import predict
 from flows.watch_config import NotifyConfig
 from tasks.errors import EnvironmentFailed, RequestError
@@ -112,6 +114,16 @@ def test_address_is_renewed_and_shown_to_nobody(told, prefect, monkeypatch):
     monkeypatch.setenv(URL_VARIABLE, "https://other.example/hook")
     notify(NotifyConfig())
     assert Webhook.load(BLOCK).url.get_secret_value() == "https://other.example/hook"
+
+
+def test_notification_that_cannot_be_made_leaves_the_earlier_one(told, prefect, tmp_path, monkeypatch):
+    broken = yaml.safe_load(AUTOMATION_FILE.read_text()) | {"trigger": {"type": "nobody knows it"}}
+    (tmp_path / "notifications.yaml").write_text(yaml.safe_dump(broken))
+    monkeypatch.setattr("flows.notify.AUTOMATION_FILE", tmp_path / "notifications.yaml")
+    with pytest.raises(ValidationError):
+        notify(NotifyConfig())
+    names = [one["name"] for one in httpx.post(f"{prefect}/automations/filter", json={}).json()]
+    assert names.count(broken["name"]) == 1
 
 
 def test_removed_notification_leaves_nothing(told, prefect):
