@@ -83,6 +83,11 @@ def parse(arguments: Sequence[str]) -> tuple[Command, BaseModel]:
     except argparse.ArgumentError as error:
         raise RequestError(f"{error}; name a YAML file after --config") from error
     values = _read_yaml(Path(known.config)) if known.config else {}
+    for group in values:  # before they become arguments, of which some have a meaning of their own
+        if group not in command.model.model_fields and group not in fields:
+            raise RequestError(
+                f"there is no field {group}{_nearest(str(group), fields)}; the fields are {_listed(fields)}"
+            )
     parser = _Parser(
         prog=f"keeneye {name}",
         usage=_usage(name, command, fields),
@@ -213,9 +218,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise RequestError(f"the config file {path} is no YAML: {reason}") from error
-    if not isinstance(values or {}, dict):
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
         raise RequestError(f"the config file {path} holds a {type(values).__name__}; give groups such as `data:`")
-    return values or {}
+    return values
 
 
 def _field_names(model: type[BaseModel], prefix: str = "") -> list[str]:

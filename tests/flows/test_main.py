@@ -64,6 +64,9 @@ def test_field_of_another_task_is_refused_in_its_own_sentence():
     [
         pytest.param("gate:\n  min_macro: 0\n", "did you mean gate.min_macro_f1", id="unknown field"),
         pytest.param("- a\n- b\n", "holds a list", id="a list"),
+        pytest.param("[]\n", "holds a list", id="an empty list"),
+        pytest.param("1: photos\n", "there is no field 1", id="a number for a group"),
+        pytest.param("cli_args: [--task, detection]\n", "there is no field cli_args", id="no group"),
         pytest.param("a: [", "no YAML", id="broken"),
         pytest.param("data:\n  split: 50/50\n", "data.split", id="wrong value"),
     ],
