@@ -103,7 +103,7 @@ def _find_manifest(home: Home, info: VersionInfo, digest: str, report: Report) -
     if not found:
         raise _elsewhere(info, f"its manifests {digest[:12]}", home)
     if not found[0].totals["test"]:
-        raise DataError(f"{info.uri} has no test images to compare an export on; train it with some")
+        raise DataError(f"{info.uri} has no test images to compare on; train it with some")
     # The same images may have been read from several places, of which some are gone.
     if whole := next((manifest for manifest in found if not _missing_image(manifest)), None):
         return whole
@@ -152,8 +152,8 @@ def _find_predictions(home: Home, bundle_digest: str, manifest_digest: str) -> s
 
 def _elsewhere(info: VersionInfo, what: str, home: Home) -> DataError:
     return DataError(
-        f"{info.uri} was trained elsewhere: {what} is not in {home.store.root}; export it with the KEENEYE_HOME that "
-        "trained it, or train again here"
+        f"{info.uri} was trained elsewhere: {what} is not in {home.store.root}; use the KEENEYE_HOME that trained "
+        "it, or train again here"
     )
 
 

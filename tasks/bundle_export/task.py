@@ -25,11 +25,13 @@ from tasks.bundle_export.records import (
     ModelFigures,
     PublishedExport,
 )
+from tasks.errors import RequestError
 from tasks.evaluate.records import GateVerdict
 from tasks.ground_truth.manifests import read_manifest
 from tasks.metrics.answers import headline, measure_answers
 from tasks.stores.content import StageKey
 from tasks.stores.home import Home
+from tasks.stores.s3_objects import is_object_address
 
 STAGE_VERSION = "1"
 
@@ -38,9 +40,12 @@ def require_exportable(format_name: ExportFormat, output: str) -> None:
     """Refuse, before any work is done, what the request alone shows to be impossible.
 
     Raises:
-        RequestError: when OpenVINO is wanted and not installed, or the folder for output holds files of others.
+        RequestError: when OpenVINO is wanted and not installed, or the folder for output is none of this machine's or
+            holds files of others.
     """
     require_format(format_name)
+    if is_object_address(output):
+        raise RequestError(f"an export goes to a folder of this machine; name one as --output, and send it to {output}")
     if output:
         require_own_folder(Path(output).expanduser().resolve())
 

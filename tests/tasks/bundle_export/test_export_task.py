@@ -133,8 +133,12 @@ def test_detector(shared_home, exportable, detector, tmp_path_factory, format_na
         assert compared.parity.unmatched_boxes == 0
 
 
-def test_request_is_refused_before_any_work(exportable, tmp_path):
+def test_request_is_refused_before_any_work(exportable, tmp_path, monkeypatch):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RequestError, match="files of others"):
         require_exportable("onnx", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="a folder of this machine"):
+        require_exportable("onnx", "s3://bucket/edge")
+    assert not (tmp_path / "s3:").exists()
     assert find_version.fn(exportable.home, f"{NAME}/1").model_version == "1"
