@@ -27,6 +27,8 @@ SUFFIXES_BY_FORMAT = {
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
 }
+_JPEG_OF_SEVERAL = "MPO"
+"""What Pillow calls a JPEG with further pictures behind it, as phones write them; the first one is the photograph."""
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_BY_FORMAT.values() for suffix in suffixes)
 MAX_MEGAPIXELS = 100.0
 """What Ground Truth accepts at most; a decoded image then takes 300 MB."""
@@ -63,7 +65,7 @@ class ImageHeader:
     """What the first bytes of an image file say.
 
     Attributes:
-        format: Pillow's name of it.
+        format: Pillow's name of it, a key of `SUFFIXES_BY_FORMAT`.
         width: in pixels, as stored (before EXIF rotation).
         height: in pixels, as stored.
         mode: Pillow's name of the kind of pixels.
@@ -84,7 +86,8 @@ def read_header(data: bytes) -> ImageHeader:
         ImageError: `ERROR_EMPTY_FILE` or `ERROR_INVALID_IMAGE`.
     """
     with _open(data) as image:
-        return ImageHeader(str(image.format), image.width, image.height, image.mode, _decoded_pixels(image))
+        name = "JPEG" if image.format == _JPEG_OF_SEVERAL else str(image.format)
+        return ImageHeader(name, image.width, image.height, image.mode, _decoded_pixels(image))
 
 
 def decode_rgb(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> RgbImage:
@@ -131,7 +134,7 @@ def _require_bounded_work(image: Image.Image, data: bytes, max_megapixels: float
             "ERROR_INVALID_IMAGE_DIMENSION",
             f"the image has {image.width} x {image.height} pixels{tiles}, more than {max_megapixels:g} megapixels",
         )
-    if image.format in {"JPEG", "MPO"} and _has_too_many_scans(data):
+    if image.format in {"JPEG", _JPEG_OF_SEVERAL} and _has_too_many_scans(data):
         raise ImageError(
             "ERROR_INVALID_IMAGE",
             f"the JPEG has more than {MAX_JPEG_SCANS} scans; save it anew with an ordinary encoder",

@@ -30,6 +30,12 @@ def put(root: Path, name: str, data: bytes) -> AnnotatedImage:
     return AnnotatedImage(name, (Path(name).parts[0],))
 
 
+def jpeg_of_two() -> bytes:
+    """A photograph with another picture behind it, such as what was far away."""
+    behind = Image.fromarray(255 - PICTURE)
+    return image_bytes(Image.fromarray(PICTURE), "MPO", save_all=True, append_images=[behind])
+
+
 def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
@@ -123,6 +129,7 @@ def test_size_of_an_entry_is_upright(tmp_path: Path) -> None:
         pytest.param("a/1.JPG", PNG, True, id="PNG named JPG"),
         pytest.param("a/1.PNG", PNG, False, id="upper case"),
         pytest.param("a/1.jpeg", jpeg_bytes(PICTURE), False, id="jpeg"),
+        pytest.param("a/1.jpg", jpeg_of_two(), False, id="jpeg of a phone"),
         pytest.param("a/1.tif", image_bytes(Image.fromarray(PICTURE), "TIFF"), False, id="tif"),
     ],
 )

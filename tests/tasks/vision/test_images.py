@@ -387,6 +387,12 @@ def test_limit_in_megapixels(megapixels: float, refused: bool) -> None:
     [
         pytest.param(png_bytes(QUARTERS), "PNG", "RGB", id="PNG"),
         pytest.param(jpeg_bytes(GREY), "JPEG", "L", id="JPEG"),
+        pytest.param(
+            image_bytes(PICTURE, "MPO", save_all=True, append_images=[PICTURE]),
+            "JPEG",
+            "RGB",
+            id="JPEG of two pictures",
+        ),
         pytest.param(image_bytes(PICTURE, "BMP"), "BMP", "RGB", id="BMP"),
         pytest.param(image_bytes(PICTURE.convert("CMYK"), "TIFF"), "TIFF", "CMYK", id="TIFF"),
         pytest.param(image_bytes(PICTURE, "WEBP"), "WEBP", "RGB", id="WEBP"),

@@ -135,6 +135,12 @@ def test_classes_are_told_by_index(data):
     assert boxes_of(data, CRACK_AND_DENT) == MaskBoxes((CRACK_BOX, DENT_BOX))
 
 
+def test_jpeg_of_two_pictures_is_the_first_of_them():
+    first, behind = Image.fromarray(two_blocks(255, 255)), Image.fromarray(two_blocks(0, 0))
+    data = image_bytes(first, "MPO", save_all=True, append_images=[behind], quality=95)
+    assert len(boxes_of(data).boxes) == len(BLOCKS)
+
+
 def test_1_bit_is_index_1():
     data = image_bytes(Image.fromarray(two_blocks(1, 0) > 0), "PNG")
     assert boxes_of(data, (MaskClass("crack", index=1),)) == MaskBoxes((CRACK_BOX,))
