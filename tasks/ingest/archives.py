@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from tasks.dataset.findings import Finding
 from tasks.errors import DataError, EnvironmentFailed
 from tasks.ingest.archive_members import DamagedArchive, Member, tar_members, zip_members
+from tasks.ingest.walk import is_text
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_FOLDERS = 64
@@ -138,7 +139,7 @@ def _leads_out(name: str) -> tuple[str, str] | None:
 
 
 def _unusable(name: str) -> tuple[str, str] | None:
-    if not _is_text(name) or _CONTROL_CHARACTER.search(name):
+    if not is_text(name) or _CONTROL_CHARACTER.search(name):
         return "ERROR_INVALID_FILE_NAME", "the name is not valid UTF-8 or has control characters; rename the file"
     if not PurePosixPath(name).name or name.count("/") >= MAX_FOLDERS:
         return "ERROR_INVALID_FILE_NAME", f"the name is empty or more than {MAX_FOLDERS} folders deep; rename the file"
@@ -187,11 +188,3 @@ def _read_chunk(member: Member) -> bytes:
     except OSError as error:
         # Not to be taken for a failure to write.
         raise DamagedArchive(f"is damaged ({str(error)[:_SHOWN_CHARACTERS]})") from error
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -45,7 +45,7 @@ def _walk(root: Path, findings: list[Finding]) -> Iterator[PurePosixPath]:
 
 
 def _name_or_link_problem(path: Path, root: Path) -> Finding | None:
-    if not _is_text(path.relative_to(root).as_posix()):
+    if not is_text(path.relative_to(root).as_posix()):
         return _name_finding(path, root)
     if not path.is_symlink():
         return None
@@ -54,7 +54,8 @@ def _name_or_link_problem(path: Path, root: Path) -> Finding | None:
     return None if path.exists() else _dangling_finding(path, root)
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether a name is UTF-8, and has no bytes that stand for themselves."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

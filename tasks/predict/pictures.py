@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -19,6 +18,7 @@ from tasks.predict.image_files import ReadLimits, decode_and_shrink, read_image_
 from tasks.vision.images import ImageError, RgbImage
 from tasks.vision.lettering import legible, load_font, shortened
 from tasks.vision.overlays import HALO_RGB, Box, Line, Rgb, draw_boxes, draw_labels, ink_on
+from tasks.vision.resizing import shrink
 
 OVERLAYS_FOLDER = "overlays"
 OVERLAY_SIDE, THUMBNAIL_SIDE = 1280, 320
@@ -67,7 +67,7 @@ def draw_answer(
         data = read_image_file(root, answer.source_ref, limits)
         if hashlib.sha256(data).hexdigest() != answer.sha256:
             return None
-        small, scale = decode_and_shrink(data, limits, lambda image: _shrink(image, side))
+        small, scale = decode_and_shrink(data, limits, lambda image: shrink(image, side))
     except ImageError:
         return None
     if any(one.box for one in told):
@@ -90,13 +90,6 @@ def jpeg_uri(image: RgbImage) -> str:
 def caption_of(one: Told) -> str:
     """Return what is written beside a box: label and confidence."""
     return f"{one.label} {one.percent:.0f} %"
-
-
-def _shrink(image: RgbImage, side: int) -> tuple[RgbImage, float]:
-    height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), scale
 
 
 def _with_boxes(

@@ -8,10 +8,11 @@ from tasks.errors import SourceChanged
 from tasks.evaluate.records import ImagePrediction
 from tasks.metrics.anomaly import ANOMALY
 from tasks.report.pairs import Pair, beside, pair_of
-from tasks.report.pictures import BOX_THICKNESS, THREADS, Place, draw_thumbnails, shrink
+from tasks.report.pictures import BOX_THICKNESS, THREADS, Place, draw_thumbnails
 from tasks.vision.heat_maps import draw_heat
 from tasks.vision.images import ImageError, RgbImage, decode_rgb
 from tasks.vision.overlays import draw_boxes, label_colours
+from tasks.vision.resizing import shrink
 
 COLOURS = label_colours([ANOMALY])
 FAINT, FULL = 0.7, 2.0

@@ -9,10 +9,11 @@ import numpy as np
 from tasks.dataset.files import read_image_bytes
 from tasks.errors import SourceChanged
 from tasks.report.detection_facts import JudgedImage
-from tasks.report.pictures import BOX_THICKNESS, LETTER_PIXELS, THREADS, Picture, Place, jpeg_uri, shrink
+from tasks.report.pictures import BOX_THICKNESS, LETTER_PIXELS, THREADS, Picture, Place, jpeg_uri
 from tasks.vision.boxes import BoundingBox
 from tasks.vision.images import ImageError, RgbImage, decode_rgb
 from tasks.vision.overlays import Box, Line, Rgb, draw_boxes, draw_labels
+from tasks.vision.resizing import shrink
 
 MAX_BOXES = 100
 """Drawn per picture and kind."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-import numpy as np
 from PIL import Image
 
 from tasks.dataset.entries import ImageEntry
@@ -25,6 +23,7 @@ from tasks.errors import SourceChanged
 from tasks.vision.images import ImageError, RgbImage, decode_rgb
 from tasks.vision.masks import MaskClass, MaskOptions, decode_foreground
 from tasks.vision.overlays import Mask, Rgb, draw_boxes, draw_labels, draw_mask_outline
+from tasks.vision.resizing import shrink
 
 CONTACT_SIDE = 224
 """Longer side of a contact sheet's thumbnails (pixels)."""
@@ -182,14 +181,6 @@ def draw_truth(
         small = draw_boxes(small, entry.truth.boxes, colours, scale, thickness=BOX_THICKNESS)
         small = draw_labels(small, entry.truth.boxes, colours, scale, letter_pixels=LETTER_PIXELS)
     return small
-
-
-def shrink(image: RgbImage, side: int) -> tuple[RgbImage, float]:
-    """Return an image whose longer side is at most `side` pixels, and its scale (1 at most)."""
-    height, width = image.shape[:2]
-    scale = min(1.0, side / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False), scale
 
 
 def read_mask(place: Place) -> Mask | None:

@@ -12,11 +12,12 @@ from tasks.metrics.importance import Importances
 from tasks.metrics.task_metrics import importances_of
 from tasks.report.inputs import ReportInputs
 from tasks.report.pairs import Pair, pair_of
-from tasks.report.pictures import THREADS, Place, draw_truth, read_mask, shrink
+from tasks.report.pictures import THREADS, Place, draw_truth, read_mask
 from tasks.report.places import PlaceIndex
 from tasks.vision.heat_maps import draw_heat
 from tasks.vision.images import ImageError, RgbImage, decode_rgb
 from tasks.vision.overlays import Rgb, label_colours
+from tasks.vision.resizing import shrink
 
 SIDE = 320
 """Longer side of each picture (pixels)."""
