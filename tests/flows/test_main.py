@@ -36,6 +36,8 @@ def keeneye(*arguments, cwd, **environment):
         pytest.param(["train", "--gate.min_macro_f1", "7"], ["less than or equal to 1"], id="out of range"),
         pytest.param(["train", "--training.input_size", "100"], ["multiple of 32"], id="wrong multiple"),
         pytest.param(["train", "--training.seed", "x"], ["training.seed", "integer"], id="not a number"),
+        pytest.param(["train", "--gate.max_latency_ms", "inf"], ["max_latency_ms = 'inf'", "finite"], id="not finite"),
+        pytest.param(["serve", "--max_body_megabytes", "inf"], ["max_body_megabytes = 'inf'", "finite"], id="endless"),
         pytest.param(["train", "--task", "segmentation"], ["task", "'detection'"], id="unknown task"),
         pytest.param(["train", "--data.source"], ["expected one argument"], id="value missing"),
         pytest.param(["train", "--config", "/no/such.yaml"], ["cannot be read"], id="no config file"),
