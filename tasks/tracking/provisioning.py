@@ -1,6 +1,7 @@
 """What an MLflow has before its first run: experiments, registered models, and users with no more than they need."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -110,8 +111,10 @@ class Roles:
                 client.assign_role(role, found.id)
 
     def _client(self) -> "AuthServiceClient":
-        # It imports the whole server.
-        from mlflow.server.auth.client import AuthServiceClient
+        # It imports the whole server, whose own use of its libraries is no news to who asks for a user.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from mlflow.server.auth.client import AuthServiceClient
 
         return AuthServiceClient(self.home.tracking_uri)
 
