@@ -176,6 +176,7 @@ def _prepare_environment() -> None:
     end_orphaned_servers()
     claim_servers()
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # of the client too, whose server may be somebody else's
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     warnings.filterwarnings("ignore", category=FutureWarning)
 
