@@ -238,8 +238,8 @@ def test_images_without_boxes_teach_too(samples):
     network = first_network().train()
     images, targets = fit_module._load(negatives, [0, 1], Augmentation("standard"), STEPS[1], "cpu")
     losses = losses_of(network, images, targets)
-    assert all(math.isfinite(float(value)) for value in losses.values())
-    assert float(losses["bbox_regression"]) == 0.0
+    assert all(math.isfinite(value.item()) for value in losses.values())
+    assert losses["bbox_regression"].item() == 0.0
     losses["classification"].backward()
     assert float(network.head.classification_head.cls_logits.weight.grad.abs().sum()) > 0
 
