@@ -59,7 +59,7 @@ class DaskRunner:
             likeness = own_likeness(mark)
             try:
                 for shard in shards:
-                    while len(waiting) >= AHEAD * max(1, self._threads()):
+                    while len(waiting) >= AHEAD * max(1, self._told(self._threads)):
                         yield self._result(waiting.popleft(), tell)
                     # Not pure: the same shard may give something else when its files have changed.
                     waiting.append(client.submit(carry_out, work, shard, likeness, pure=False))
