@@ -5,15 +5,17 @@ Prefect, MLflow or torch, so that `--help` and a slip of the pen cost no time.
 """
 
 import argparse
+import atexit
 import difflib
 import errno
+import gc
 import json
 import operator
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -158,10 +160,25 @@ def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flo
             require_source(source)
     Home.from_environment().root.mkdir(parents=True, exist_ok=True)
     if not command.is_flow:
-        return imported(command.entrypoint)(config)
+        return _loaded(command)(config)
     _prepare_environment()
     groups = [name for name in type(config).model_fields if name != "as_json"]
-    return imported(command.entrypoint)(**{group: getattr(config, group) for group in groups})
+    return _loaded(command)(**{group: getattr(config, group) for group in groups})
+
+
+def _loaded(command: Command) -> Callable[..., Any]:
+    """Import what a command runs, without looking for garbage meanwhile: a fifth of the time.
+
+    Prefect, MLflow and torch make a million objects that stay. They are not looked through again, neither while the
+    command runs nor when the interpreter ends, which would take it as long as a short stage.
+    """
+    atexit.register(gc.freeze)
+    gc.disable()
+    try:
+        return imported(command.entrypoint)  # type: ignore[no-any-return]  # whatever the address names
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def _prepare_environment() -> None:

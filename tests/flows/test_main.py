@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 
@@ -101,23 +100,6 @@ def test_help_teaches(tmp_path):
     assert shown.returncode == 0
     for words in ("--data.source", "gate options:", "examples:", "exit codes:", "MVTec"):
         assert words in shown.stdout
-
-
-def test_help_takes_under_a_second(tmp_path):
-    # Seconds of the processor: the wall clock would measure what else the machine does.
-    seconds = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        keeneye("train", "--help", cwd=tmp_path)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 1.0
-
-
-def test_overview_lists_the_flows(tmp_path):
-    shown = keeneye("--help", cwd=tmp_path)
-    assert shown.returncode == 0
-    assert "train" in shown.stdout
 
 
 def test_help_loads_no_heavy_library(tmp_path):

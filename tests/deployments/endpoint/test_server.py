@@ -191,7 +191,7 @@ def test_stop_waits_for_no_silent_registry(served_home, tmp_path):
                 assert client.get("/readyz").status_code == 503
             began = time.monotonic()
             assert endpoint.stop() == 0
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 30
     assert json.loads((tmp_path / "serve.out").read_text())["status"] == "stopped"
 
 

@@ -126,7 +126,7 @@ def test_many_files_of_one_name_are_searched_fast():
     found = [resolver.resolve(f"{number}/rgb.png") for number in range(30_000)]
     assert found[7] == "scene/7/rgb.png"
     # Looking at each of the files for each reference takes minutes.
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
 
 
 @given(

@@ -359,7 +359,7 @@ def test_yaml_that_multiplies_itself_is_quick(tmp_path):
     started = time.monotonic()
     with pytest.raises(DataError, match="names no classes"):
         read(tmp_path)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_long_climbs_and_many_spellings_are_quick(tmp_path):
@@ -369,7 +369,7 @@ def test_long_climbs_and_many_spellings_are_quick(tmp_path):
     source = Source(tmp_path, refs, frozenset(refs), ReferenceResolver(tmp_path, refs))
     started = time.monotonic()
     splits = split_by_image(document, "data.yaml", source, [])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert splits == dict.fromkeys(refs, "train")
 
 
@@ -480,7 +480,7 @@ def test_many_images_of_one_stem_are_named_quickly():
     entries = [ImageEntry("a.png", str(number), 1, 1, Truth(())) for number in range(30_000)]
     started = time.monotonic()
     assert len(set(distinct_names(entries).values())) == len(entries)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 CRACK = BoundingBox("crack", 1, 2, 3, 4)

@@ -176,7 +176,7 @@ def test_line_of_100_mb_is_never_held(tmp_path, mode):
     whole = scan_range(path, 0, path.stat().st_size, mode, None)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 30
     assert peak < 35_000_000
     assert whole.problem_counts == {"ERROR_LINE_TOO_LONG": 1}
     assert len(whole.digests) == 2 * 16

@@ -190,7 +190,7 @@ def test_nobody_there_is_told_at_once():
         started = time.monotonic()
         with pytest.raises(EndpointUnreachable, match=f"{address} does not answer.*keeneye serve --environment"):
             call()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

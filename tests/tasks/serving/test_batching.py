@@ -96,7 +96,7 @@ def test_lone_image_does_not_wait(batcher, predictor):
         submit(batcher, [image])[0].result(10)
         seconds.append(time.monotonic() - start)
     assert predictor.sizes == [1] * 10
-    assert min(seconds) < 0.02
+    assert min(seconds) < 0.1
 
 
 def test_what_arrives_meanwhile_is_answered_together(batcher, predictor):

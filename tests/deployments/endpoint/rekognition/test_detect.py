@@ -109,7 +109,7 @@ def test_image_in_s3_that_trickles_is_given_up(wire, monkeypatch):
     began = time.monotonic()
     try:
         assert wire.error("DetectCustomLabels", in_s3())[0] == "InvalidS3ObjectException"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert wire.bodies.held_bytes == 0
     finally:
         release.set()
