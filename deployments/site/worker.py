@@ -1,14 +1,14 @@
 """The worker of a site: takes up the runs that its last life left, then is Prefect's own worker.
 
-A worker that is killed leaves runs that say RUNNING, and nobody who could say otherwise. Those whose process still
-goes on are left to end by themselves.
+A worker that is killed leaves runs that say RUNNING, and nobody who could say otherwise; so does a command. Those whose
+process still goes on are left to end by themselves.
 """
 
 import runpy
 import sys
 
 from flows.arrival_events import server
-from flows.orphaned_runs import resume_runs, worker_name
+from flows.orphaned_runs import close_runs, resume_runs, worker_name
 from tasks.errors import KeeneyeError
 from tasks.stores.home import Home
 from tasks.tracking.orphans import end_orphaned_runs
@@ -20,6 +20,7 @@ def main(options: list[str]) -> None:
     try:
         with server() as client:
             said = resume_runs(client, worker)
+            said += [f"run {name} was left by a command that has ended, and is closed" for name in close_runs(client)]
         ended = end_orphaned_runs(Home.from_environment())
         said += [f"MLflow run {run_id} was left open, and is ended" for run_id in ended]
     except KeeneyeError as error:  # the next start tries again; what is new can run meanwhile

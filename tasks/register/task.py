@@ -7,9 +7,10 @@ from typing import Any
 import cv2
 import yaml
 
-from flows.config import TrainConfig
+from flows.config import DataConfig, TrainConfig
 from tasks import engine
 from tasks.bundle.preprocessing import Resize
+from tasks.dataset.entries import Split
 from tasks.dataset.files import read_image_bytes
 from tasks.evaluate.records import SNAPSHOT_FILE, SUMMARY_FILE, Evaluation
 from tasks.ground_truth.manifests import read_manifest
@@ -21,6 +22,7 @@ from tasks.register.publish import flat_metrics, flat_parameters
 from tasks.register.records import RegisteredVersion, Status
 from tasks.stores.content import digest_of
 from tasks.stores.home import Home
+from tasks.stores.s3_objects import is_object_address
 from tasks.tracking.environment_names import ENVIRONMENTS
 from tasks.tracking.ledger import EntryKind, Ledger
 from tasks.tracking.registry import BUNDLE_DIGEST_TAG, DATASET_DIGEST_TAG, STATUS_TAG, Registry, VersionInfo
@@ -167,7 +169,14 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
         if manifest.totals[split]:
             run.log_file(manifest.manifest_path(split), MANIFESTS_FOLDER)
             rows = [{"label": label, "images": count} for label, count in images.items()]
-            run.log_dataset(manifest.dataset_name, manifest.dataset_digest, manifest.roots[split], rows, split)
+            place = _source_of(split, manifest, config.data)
+            run.log_dataset(manifest.dataset_name, manifest.dataset_digest, place, rows, split)
+
+
+def _source_of(split: Split, manifest: Manifest, data: DataConfig) -> str:
+    """Return where a split's images are from; those of an object store are below the root as copies only."""
+    source = data.test_source if split == "test" and data.test_source else data.source
+    return source if is_object_address(source) else manifest.roots[split]
 
 
 def _example(manifest: Manifest) -> bytes:

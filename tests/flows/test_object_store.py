@@ -7,6 +7,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from flows.__main__ import main
 from flows.config import DataConfig
@@ -94,6 +95,8 @@ def test_training_whose_images_and_artifacts_are_in_the_store(home, store, tmp_p
     gate = {"min_macro_f1": 0.0, "min_label_recall": 0.0, "max_latency_ms": 60_000.0}
     result = train(data={"source": source}, training=QUICK, evaluation={"folds": 2}, gate=gate)
     assert result.status == "staged"
+    inputs = MlflowClient(home.tracking_uri).get_run(result.mlflow_run_id).inputs.dataset_inputs
+    assert {json.loads(one.dataset.source)["uri"] for one in inputs} == {source}
     keys = store.keys(f"{tmp_path.name}-artifacts")
     assert [key for key in keys if key.endswith("report.html")]
     assert [key for key in keys if key.endswith("bundle/model.json")]
