@@ -4,6 +4,7 @@ Started afresh after a training (`python -m tasks.inference_test.probe REQUEST.j
 the training process helps the model along. Imports no torch and no scikit-learn.
 """
 
+import gc
 import math
 import sys
 import tempfile
@@ -252,6 +253,7 @@ def _as_evaluated(answer: Prediction, before: ImagePrediction) -> ImagePredictio
 
 def main(arguments: Sequence[str]) -> None:
     """Read the request file, write the outcome file; end with an error's exit code when nothing can be said."""
+    gc.freeze()  # what was imported stays, and is not looked through when the process ends
     request = ProbeRequest.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
         outcome = probe(request)
