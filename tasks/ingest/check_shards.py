@@ -6,7 +6,6 @@ that is checked must find the bytes that were hashed.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,13 +19,14 @@ from tasks.errors import SourceChanged
 from tasks.ingest.checks import CheckedFile, CheckedFiles, ImageLimits, check_file, drop_duplicates, leads_out
 from tasks.ingest.records import FINDINGS_FILE, IMAGES_FILE, THUMBNAILS_FILE
 from tasks.shards.runner import Tell, cores
+from tasks.shards.threads import map_in_threads
 from tasks.stores.content import ContentStore, StageKey
 
 SHARD_STAGE = "check-shard"
 SHARD_VERSION = "1"
 SHARD_IMAGES = 256
-_THREADS_PER_CORE = 2
-"""Hashing and decoding release the interpreter's lock; twice the cores keep the disk busy too."""
+_READERS_PER_CORE = 2
+"""Of hashing, which reads files for the first time: twice the cores keep the disk busy too."""
 
 Digests = tuple[str, ...]
 """SHA-256 of an image file's bytes, and of its mask's when it has one, hexadecimal; or why there is none."""
@@ -55,8 +55,8 @@ class HashWork:
 
     def __call__(self, shard: Sequence[AnnotatedImage], threads: int, tell: Tell) -> list[Digests]:
         """Return the digests of each file."""
-        with ThreadPoolExecutor(_THREADS_PER_CORE * cores(threads)) as pool:
-            digests = list(pool.map(lambda file: digests_of(self.root, file), shard))
+        readers = _READERS_PER_CORE * cores(threads)
+        digests = list(map_in_threads(lambda file: digests_of(self.root, file), shard, readers))
         tell(len(shard))
         return digests
 
@@ -83,8 +83,8 @@ class CheckWork:
         """
         key = self._key(shard)
         if self.store.find(key) is None:
-            with self.store.create(key) as folder, ThreadPoolExecutor(_THREADS_PER_CORE * cores(threads)) as pool:
-                _keep(folder, self._told(pool.map(self._check, shard), tell))
+            with self.store.create(key) as folder:
+                _keep(folder, self._told(map_in_threads(self._check, shard, cores(threads)), tell))
         else:
             tell(len(shard))
         return self.store.entry_path(key)
