@@ -206,6 +206,9 @@ def _own_training(candidate: str) -> dict[str, Any]:
     algorithm, _, rest = candidate.partition(":")
     if candidate == PLAIN:
         return {"algorithm": "logistic", "features": ("embedding",), "views": False}
+    if algorithm == "auto":
+        # Networks are candidates of their own; what is shipped is what was measured.
+        return {"algorithm": "auto", "limit": "0s"}
     if rest in ("", SEARCHED):
         return {"algorithm": algorithm}
     return {"algorithm": algorithm, "features": tuple(rest.split("+"))}

@@ -260,7 +260,7 @@ class TrainConfig(Group):
         of_algorithm = idle_fields(self.training.algorithm) if self.task == "classification" else ()
         if self.training.features and "training.limit" not in of_algorithm:
             # A network sees pixels: features were asked for.
-            of_algorithm += ("training.limit",)
+            of_algorithm += ("training.limit", "training.device")
         idle = _changed(self, (*of_algorithm, *_OF_OTHER_TASKS[self.task]))
         if idle:
             verb = "does" if len(idle) == 1 else "do"
@@ -308,8 +308,9 @@ _OF_OTHER_ALGORITHMS: dict[Algorithm, tuple[str, ...]] = {
 
 def idle_fields(algorithm: Algorithm) -> tuple[str, ...]:
     """Return the fields, as GROUP.FIELD, that a classifier's algorithm would ignore."""
-    own = _OF_OTHER_ALGORITHMS.get(algorithm, _OF_NETWORKS)
-    return own if algorithm == "auto" else (*own, "training.limit")
+    if algorithm == "auto":  # it may try a network, whose options are its own affair
+        return ("training.weights", "training.network")
+    return (*_OF_OTHER_ALGORITHMS.get(algorithm, _OF_NETWORKS), "training.limit")
 
 
 def _changed(config: BaseModel, fields: tuple[str, ...]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from flows.group_config import Group
+from tasks.train.option_limits import MAX_FROZEN_STAGES, MAX_LEARNING_RATE
 
 Augmentation = Literal["none", "light", "standard", "strong"]
 
@@ -76,7 +77,7 @@ class NetworkConfig(Group):
     frozen_stages: int = Field(
         default=3,
         ge=0,
-        le=20,
+        le=MAX_FROZEN_STAGES,
         description="Finetune: how many of the backbone's stages keep their weights, counted from the image on; an "
         "EfficientNet has nine, a residual network five.",
         json_schema_extra={"position": 2},
@@ -102,7 +103,7 @@ class NetworkConfig(Group):
     learning_rate: float | None = Field(
         default=None,
         gt=0.0,
-        le=1.0,
+        le=MAX_LEARNING_RATE,
         description="Highest learning rate, of the layer of labels. Empty takes 0.003 for cnn and transfer, and 0.001 "
         "for finetune.",
         json_schema_extra={"position": 6},

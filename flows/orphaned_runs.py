@@ -28,6 +28,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 from flows.run_processes import run_processes, speak_without_worker
 from flows.store_block import take_store_key
 from tasks.stores.home import Home
+from tasks.stores.open_files import allow_many_files
 from tasks.tracking.processes import has_ended, this_process
 
 PROCESS_LABEL = "keeneye.process"
@@ -43,6 +44,7 @@ _SITE_WORKERS = "keeneye-on-"
 def begin() -> Home:
     """Begin a run: return the home, without what runs that were killed left in it and on the Prefect server."""
     speak_without_worker()
+    allow_many_files()
     home = Home.from_environment()
     home.store.sweep()
     if flow_run.id:

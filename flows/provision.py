@@ -3,6 +3,7 @@
 Each part knows whether it is as it should be, so that a second run changes nothing.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from flows.deploying import are_deployed, deploy_all, deployment_names
 from flows.provision_config import WORK_POOL, ProvisionConfig, promotion_limit, training_limit
 from flows.store_block import BLOCK, has_block, save_block, wanted_value
 from flows.work_pool import has_limit, has_work_pool, make_work_pool, set_limit
+from tasks.errors import RequestError
 from tasks.stores import s3_buckets
 from tasks.stores.home import Home
+from tasks.stores.role_keys import STORE_ADDRESS
 from tasks.stores.s3_requests import transfer_client
 from tasks.tracking.provisioning import Roles, has_experiment, has_model, make_experiment, make_model
 from tasks.tracking.runs import experiment_of
@@ -89,6 +92,11 @@ def _provided(part: Part, *, only_plan: bool) -> ProvidedPart:
 def _store_parts(config: ProvisionConfig) -> Iterator[Part]:
     if not config.bucket:
         return
+    if not os.environ.get(STORE_ADDRESS):
+        raise RequestError(
+            f"no object store is named in {STORE_ADDRESS} (of Amazon, https://s3.REGION.amazonaws.com); name it, or "
+            'leave the store alone with --bucket ""'
+        )
     client, bucket = transfer_client(), config.bucket
     rule = s3_buckets.unfinished_uploads_rule(config.unfinished_days)
     has_bucket = partial(s3_buckets.has_bucket, client, bucket)

@@ -42,6 +42,8 @@ def compose() -> str:
 def _container(service: Service) -> dict[str, Any]:
     container: dict[str, Any] = {
         "image": "keeneye",
+        # A worker takes up the runs of the container before it, by this name.
+        "hostname": f"keeneye-{service.name}",
         "build": {"context": "..", "dockerfile": "deployments/Dockerfile"},
         "command": ["keeneye", "up", "--config", CONFIG_IN_CONTAINERS, "--only", service.name],
         "volumes": ["site:/data"],

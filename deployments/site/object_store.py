@@ -6,6 +6,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from deployments.site.closed_door import make_closed_door
 from deployments.site.secrets import SECRET_BYTES, USER
 from flows.up_config import UpConfig
 from tasks.stores import s3_buckets
@@ -31,7 +32,7 @@ _PARTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", 
 def arguments(config: UpConfig, data: Path) -> tuple[str, ...]:
     """Return `weed`'s arguments: master, volumes, files and S3 in one process, of which S3 alone asks for keys.
 
-    So only S3 listens where others may reach it.
+    So only S3 listens where others may reach it, and its gRPC, which `write_keys` closes.
     """
     first = config.ports.object_store_first
     ports = [f"-{part}={first + place}" for place, part in enumerate(_PARTS)]
@@ -52,7 +53,18 @@ def write_keys(data: Path, bucket: str, secrets: Mapping[str, str]) -> None:
         allowed = [action.format(bucket=bucket) for action in actions]
         identities.append(_identity(role, key_of_role(role, secrets), allowed))
     write_atomically(data / KEYS_FILE, json.dumps({"identities": identities}), mode=0o600)
-    write_atomically(data / SECURITY_FILE, "".join(map(_new_signing_key, _SIGNED)), mode=0o600)
+    _close_grpc_of_s3(data)
+
+
+def _close_grpc_of_s3(data: Path) -> None:
+    # It listens where S3 does, and takes orders (to remove objects, among others) from whoever it lets in.
+    door = make_closed_door()
+    files = {"authority.pem": door.authority, "grpc.pem": door.certificate, "grpc.key": door.key}
+    for name, content in files.items():
+        write_atomically(data / name, content.decode(), mode=0o600)
+    authority, certificate, key = (json.dumps(str(data / name)) for name in files)
+    tls = f"[grpc]\nca = {authority}\n[grpc.s3]\ncert = {certificate}\nkey = {key}\n"
+    write_atomically(data / SECURITY_FILE, tls + "".join(map(_new_signing_key, _SIGNED)), mode=0o600)
 
 
 def _new_signing_key(section: str) -> str:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from flows.config import TrainConfig
 from tasks import engine
-from tasks.errors import KeeneyeError
+from tasks.errors import KeeneyeError, TrainingError
 from tasks.manifest.records import Manifest
 from tasks.shards.runner import open_runner
+from tasks.stores.disk import full_disk, is_nearly_full
 from tasks.stores.home import Home
 from tasks.train.deadline import OutOfTime
 from tasks.train.head_task import (
@@ -35,7 +36,7 @@ NETWORK = "finetune"
 """What is tried besides heads: of the networks, the one that learns most from many images."""
 CARD = Path("/proc/driver/nvidia")
 """Where there is none, torch need not be asked for a graphics card."""
-FAILURES = (KeeneyeError, ArithmeticError, MemoryError, RuntimeError, ValueError)
+FAILURES = (TrainingError, ArithmeticError, RuntimeError, ValueError)
 """Of the network, which leave the heads as they are: torch raises the latter ones."""
 
 
@@ -110,8 +111,18 @@ def _beside(
     except OutOfTime as stop:
         return _without(heads, f"stopped, for {stop}; the limit is {_limit(config)}")
     except FAILURES as error:
+        if _may_pass(error, home):  # what is kept is taken for the model of this request from then on
+            raise
         reason = error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split())
         return _without(heads, f"failed: {reason}")
+
+
+def _may_pass(error: BaseException, home: Home) -> bool:
+    """Whether the same request may end otherwise another time: a disk, or a graphics card, that is full now."""
+    import torch
+
+    is_of_disk = full_disk(error, home.root) is not None or is_nearly_full(home.root)
+    return is_of_disk or isinstance(error, torch.OutOfMemoryError)
 
 
 def expected_seconds(home: Home, manifest: Manifest, request: TrainConfig, head_size: int) -> float:

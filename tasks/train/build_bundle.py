@@ -16,6 +16,7 @@ from tasks.train.backbone import BACKBONE_FILE, cut_backbone
 from tasks.train.candidates import Classifier
 from tasks.train.feature_table import FeatureTable
 from tasks.train.heads.model import FittedHead, Probabilities
+from tasks.train.heads.neighbours import BLOCK_IMAGES
 from tasks.vision.images import RgbImage
 
 HEAD_FILE = "head.onnx"
@@ -71,7 +72,10 @@ def require_head_parity(bundle: Path, classifier: Classifier, features: FeatureT
         TrainingError: when they differ by more than `MAX_PARITY_DIFFERENCE`.
     """
     network = OnnxNetwork((bundle / HEAD_FILE).read_bytes(), threads=1)
-    return _require_alike(network.run(classifier.rows(features)), classifier.probabilities(features))
+    rows = classifier.rows(features)
+    # Nearest neighbours are looked for among all images that were learned from, for a block at a time.
+    found = [network.run(rows[start : start + BLOCK_IMAGES]) for start in range(0, len(rows), BLOCK_IMAGES)]
+    return _require_alike(np.concatenate(found), classifier.probabilities(features))
 
 
 def require_parity(bundle: Path, images: Sequence[RgbImage], expected: Probabilities) -> float:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from tasks.bundle.predictor import OnnxNetwork
+from tasks.train.epochs import passes_per_epoch
 
 STEP_COST = 8.0
 """Time of a step of `finetune` as a multiple of that of a forward pass of the same images by ONNX Runtime. Measured, of
 an image of 320 pixels on one thread: a forward pass 50 ms in torch, about a third of it in ONNX Runtime, and the stages
 that learn 87 ms forwards and back; the frozen ones and what is done to an image add the rest."""
-MIN_EPOCH_IMAGES = 64
 TIMED_IMAGES = 4
 
 
@@ -41,7 +41,7 @@ def teaching_seconds(forward: float, scale: float, images: int, epochs: int, net
         epochs: the most that each learns.
         networks: how many are taught.
     """
-    return forward * scale * STEP_COST * max(images, MIN_EPOCH_IMAGES) * epochs * networks
+    return forward * scale * STEP_COST * passes_per_epoch(images) * images * epochs * networks
 
 
 def in_words(seconds: float) -> str:

@@ -39,7 +39,7 @@ def test_every_default_candidate_can_be_trained():
         pytest.param(
             "logistic:embedding+stages", {"algorithm": "logistic", "features": ("embedding", "stages")}, id="both"
         ),
-        pytest.param("auto", {"algorithm": "auto", "features": (), "weights": "package"}, id="auto"),
+        pytest.param("auto", {"algorithm": "auto", "features": (), "weights": "package", "limit": "0s"}, id="auto"),
         pytest.param("cnn", {"algorithm": "cnn", "weights": "package", "seed": 3}, id="cnn"),
         pytest.param("transfer", {"algorithm": "transfer", "weights": "resnet18.safetensors"}, id="transfer"),
         pytest.param("finetune:searched", {"algorithm": "finetune", "weights": "resnet18.safetensors"}, id="finetune"),

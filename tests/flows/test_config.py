@@ -146,7 +146,7 @@ IDLE = {
     "memory": ("classification", {"training": {"anomaly": {"memory_patches": 99}}}, "training.anomaly does nothing"),
     "limit of anomalies": ("detection", {"gate": {"min_image_auroc": 0.5}}, "gate.min_image_auroc does nothing"),
     "folds of an anomaly model": ("anomaly", {"evaluation": {"folds": 3}}, "evaluation.folds does nothing"),
-    "device": ("classification", {"training": {"device": "cpu"}}, "training.device does nothing"),
+    "device": ("anomaly", {"training": {"device": "cpu"}}, "training.device does nothing"),
     "weights": ("classification", {"training": {"weights": "none"}}, "training.weights does nothing"),
     "detector": ("classification", {"training": {"detector": {"epochs": 3}}}, "training.detector does nothing"),
     "masks": ("classification", {"masks": {"min_area_pixels": 4}}, "masks does nothing"),
@@ -167,8 +167,8 @@ IDLE = {
     ),
     "two": (
         "classification",
-        {"training": {"device": "cpu"}, "gate": {"min_map_50": 0.6}},
-        "training.device and gate.min_map_50 do nothing",
+        {"training": {"weights": "none"}, "gate": {"min_map_50": 0.6}},
+        "training.weights and gate.min_map_50 do nothing",
     ),
 }
 

@@ -66,6 +66,12 @@ def test_plan_changes_nothing_and_a_second_run_neither(home, prefect, capfd):
     assert RUNS_SECRET not in "".join(told)
 
 
+def test_store_that_nobody_named_is_no_managed_one(home, monkeypatch):
+    monkeypatch.delenv(STORE_ADDRESS)
+    with pytest.raises(RequestError, match=r'no object store is named in AWS_ENDPOINT_URL_S3.*--bucket ""'):
+        provision(ProvisionConfig(**QUICK))
+
+
 def state(home, prefect):
     """Everything of the servers that provisioning touches."""
     client, store = connect(home), transfer_client()

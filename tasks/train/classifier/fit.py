@@ -15,14 +15,13 @@ from tasks.bundle.preprocessing import Normalise
 from tasks.train.classifier.augment import Augmentation, mixed_up
 from tasks.train.classifier.network import ClassifierNetwork
 from tasks.train.classifier.samples import Samples
+from tasks.train.epochs import passes_per_epoch
 from tasks.train.heads.model import Probabilities
 from tasks.train.heads.targets import Targets, are_multi_label, as_truths, log_loss
 from tasks.train.learning.frozen import Frozen
 from tasks.train.learning.loop import Course, Fitted, Row, Schedule, take_course
 from tasks.train.learning.pixels import stack_changed, to_batch
 
-MIN_IMAGES_PER_EPOCH = 64
-"""Smaller sets are gone through several times: an epoch is worth a checkpoint and a validation."""
 BATCH_IMAGES = 16
 ADVICE = "lower training.network.learning_rate, or look for broken images in the findings"
 
@@ -166,15 +165,11 @@ def _label_weights(learned: Samples) -> Tensor:
 
 
 def _batches_per_epoch(images: int, batch_size: int) -> int:
-    return math.ceil(_passes(images) * images / batch_size)
-
-
-def _passes(images: int) -> int:
-    return math.ceil(MIN_IMAGES_PER_EPOCH / images)
+    return math.ceil(passes_per_epoch(images) * images / batch_size)
 
 
 def _epoch_batches(images: int, batches: int) -> Iterator[list[int]]:
     """Yield batches of nearly equal size: all images in random order, as often as makes an epoch."""
-    places = torch.cat([torch.randperm(images) for _ in range(_passes(images))])
+    places = torch.cat([torch.randperm(images) for _ in range(passes_per_epoch(images))])
     for batch in torch.tensor_split(places, batches):
         yield batch.tolist()

@@ -24,6 +24,7 @@ from tasks.train.classifier.samples import Samples
 from tasks.train.classifier.teach import ClassifierLesson, Taught, export_kept_stages, teach
 from tasks.train.heads.model import Indices
 from tasks.train.learning.loop import Row, Schedule
+from tasks.train.option_limits import MAX_FROZEN_STAGES, MAX_LEARNING_RATE
 
 STUDY_FILE = "study.journal"
 SECONDS = "seconds"
@@ -89,7 +90,7 @@ def space_of(lesson: ClassifierLesson) -> dict[str, BaseDistribution]:
     given = options_of(lesson)
     rate = given["learning_rate"]
     space: dict[str, BaseDistribution] = {
-        "learning_rate": FloatDistribution(rate / RATE_FACTOR, rate * RATE_FACTOR, log=True),
+        "learning_rate": FloatDistribution(rate / RATE_FACTOR, min(rate * RATE_FACTOR, MAX_LEARNING_RATE), log=True),
         "augmentation": CategoricalDistribution(
             tuple({given["augmentation"]: 0, "light": 0, "standard": 0, "strong": 0})
         ),
@@ -97,8 +98,9 @@ def space_of(lesson: ClassifierLesson) -> dict[str, BaseDistribution]:
     }
     if "layer_decay" in given:
         decay, frozen = given["layer_decay"], given["frozen_stages"]
+        most = MAX_FROZEN_STAGES - (MAX_FROZEN_STAGES - frozen) % 2
         space["layer_decay"] = FloatDistribution(min(0.4, decay), max(0.9, decay))
-        space["frozen_stages"] = IntDistribution(max(frozen - 2, frozen % 2), frozen + 2, step=2)
+        space["frozen_stages"] = IntDistribution(max(frozen - 2, frozen % 2), min(frozen + 2, most), step=2)
     return space
 
 

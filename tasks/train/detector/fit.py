@@ -13,12 +13,11 @@ from tasks.bundle.preprocessing import Normalise
 from tasks.train.detector.augment import Augmentation
 from tasks.train.detector.network import losses_of
 from tasks.train.detector.samples import Samples
+from tasks.train.epochs import passes_per_epoch
 from tasks.train.learning.frozen import Frozen
 from tasks.train.learning.loop import Course, Fitted, Row, Schedule, take_course
 from tasks.train.learning.pixels import stack_changed
 
-MIN_IMAGES_PER_EPOCH = 64
-"""Smaller sets are gone through several times: an epoch is worth a checkpoint and a validation."""
 NEGATIVES_PER_POSITIVE = 0.5
 """Images without boxes per image with boxes in an epoch; others take their turn in other epochs."""
 BACKBONE_RATE = 0.2
@@ -89,8 +88,7 @@ def _images_per_epoch(samples: Samples) -> tuple[int, int]:
 
 def _batches_per_epoch(samples: Samples, batch_size: int) -> int:
     pass_images = sum(_images_per_epoch(samples))
-    passes = math.ceil(MIN_IMAGES_PER_EPOCH / pass_images)
-    return math.ceil(passes * pass_images / batch_size)
+    return math.ceil(passes_per_epoch(pass_images) * pass_images / batch_size)
 
 
 def _epoch_batches(samples: Samples, batches: int) -> Iterator[list[int]]:
@@ -98,7 +96,7 @@ def _epoch_batches(samples: Samples, batches: int) -> Iterator[list[int]]:
     positive = torch.tensor([place for place, boxes in enumerate(samples.boxes) if len(boxes)])
     negative = torch.tensor([place for place, boxes in enumerate(samples.boxes) if not len(boxes)], dtype=torch.long)
     count, negatives = _images_per_epoch(samples)
-    passes = math.ceil(MIN_IMAGES_PER_EPOCH / (count + negatives))
+    passes = passes_per_epoch(count + negatives)
     chosen = [part for _ in range(passes) for part in (positive, negative[torch.randperm(len(negative))[:negatives]])]
     places = torch.cat(chosen)
     shuffled = places[torch.randperm(len(places))]

@@ -27,6 +27,9 @@ SHARED_VOTE = 0.01
 MIN_REACH = 1e-9
 """Smallest squared distance of the first other image, for images that are all equal."""
 
+BLOCK_IMAGES = 1024
+"""So many images are compared with those known at a time: the distances of all would be more than a machine holds."""
+
 _NEIGHBOURS = f"""
     {ROWS}
     places = MatMul (rows, basis)
@@ -69,6 +72,10 @@ class NeighbourModel:
 
     def probabilities(self, features: Matrix) -> Probabilities:
         """Return N x L shares of the neighbours' votes."""
+        blocks = range(0, max(len(features), 1), BLOCK_IMAGES)
+        return np.concatenate([self._block(features[start : start + BLOCK_IMAGES]) for start in blocks])
+
+    def _block(self, features: Matrix) -> Probabilities:
         distances = cdist(self.scaling.rows(features) @ self.basis, self.known, "sqeuclidean")
         farthest = np.partition(distances, self._first_other, axis=1)[:, self._first_other, None]
         weights = np.maximum(1.0 - distances / np.maximum(farthest, MIN_REACH), 0.0)

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.train.network_cost import MIN_EPOCH_IMAGES, STEP_COST, forward_seconds, in_words, teaching_seconds
+from tasks.train.network_cost import STEP_COST, forward_seconds, in_words, teaching_seconds
 from tests.conftest import INPUT_SIZE
 
 
@@ -12,7 +12,9 @@ def test_cost_grows_with_pixels_images_epochs_and_networks():
     once = teaching_seconds(0.01, 1.0, 100, 1, 1)
     assert once == pytest.approx(0.01 * STEP_COST * 100)
     assert teaching_seconds(0.01, 0.5, 200, 20, 6) == pytest.approx(0.5 * 2 * 20 * 6 * once)
-    assert teaching_seconds(0.01, 1.0, 3, 1, 1) == teaching_seconds(0.01, 1.0, MIN_EPOCH_IMAGES, 1, 1)
+    # Twenty-two times three images, and twice sixty-three.
+    assert teaching_seconds(0.01, 1.0, 3, 1, 1) == pytest.approx(0.66 * once)
+    assert teaching_seconds(0.01, 1.0, 63, 1, 1) == pytest.approx(1.26 * once)
 
 
 @pytest.mark.parametrize(

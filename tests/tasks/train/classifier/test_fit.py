@@ -10,6 +10,7 @@ from tasks.train.classifier import fit as fit_module
 from tasks.train.classifier.augment import Augmentation, mixed_up
 from tasks.train.classifier.fit import Regularisation, fit, measure, probabilities_of
 from tasks.train.classifier.samples import Samples
+from tasks.train.epochs import MIN_IMAGES_PER_EPOCH
 from tests.tasks.train.classifier.painted import NORMALISE, PLAIN, network, paint_marked_samples, paint_samples
 from tests.tasks.train.schedules import schedule
 
@@ -162,7 +163,7 @@ def test_epoch_has_all_images_equally_often(images, batch):
     first, second = ([place for one in fit_module._epoch_batches(images, batches) for place in one] for _ in range(2))
     counts = np.bincount(first)
     assert len(set(counts)) == 1
-    assert len(first) >= fit_module.MIN_IMAGES_PER_EPOCH
+    assert len(first) >= MIN_IMAGES_PER_EPOCH
     assert images == 1 or first != second
     assert max(map(len, fit_module._epoch_batches(images, batches))) <= batch
 

@@ -24,8 +24,8 @@ from tasks.manifest.task import build_manifest
 from tasks.stores.home import Home
 from tasks.tracking.registry import Registry
 from tasks.tracking.runs import TRAIN_KEY_TAG, experiment_of, run_of_key
+from tasks.train import epochs as epochs_module
 from tasks.train import network_task
-from tasks.train.detector import fit as fit_module
 from tasks.train.learning import loop
 from tasks.train.task import train_model
 from tests.homes import new_home
@@ -40,7 +40,7 @@ TIMES = {"seconds", "time"}
 @pytest.fixture(autouse=True)
 def short_epochs(monkeypatch):
     """An epoch goes through the images once."""
-    monkeypatch.setattr(fit_module, "MIN_IMAGES_PER_EPOCH", 1)
+    monkeypatch.setattr(epochs_module, "MIN_IMAGES_PER_EPOCH", 1)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def whole(make_home, source):
     """A home and the model that was trained in it at one go."""
     home = make_home()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit_module, "MIN_IMAGES_PER_EPOCH", 1)
+        patch.setattr(epochs_module, "MIN_IMAGES_PER_EPOCH", 1)
         return home, train(home, source, request_of())
 
 

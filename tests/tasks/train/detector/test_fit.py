@@ -7,6 +7,7 @@ import torch
 
 from tasks.errors import TrainingError
 from tasks.metrics.detection import coco_map_50
+from tasks.train import epochs as epochs_module
 from tasks.train.detector import fit as fit_module
 from tasks.train.detector.augment import Augmentation
 from tasks.train.detector.fit import NEGATIVES_PER_POSITIVE, fit
@@ -14,6 +15,7 @@ from tasks.train.detector.learn import DECODING
 from tasks.train.detector.network import losses_of
 from tasks.train.detector.predict import detect
 from tasks.train.detector.samples import Samples
+from tasks.train.epochs import MIN_IMAGES_PER_EPOCH
 from tasks.train.learning import loop
 from tasks.train.learning.checkpoint import read_checkpoint
 from tasks.train.learning.loop import Fitted, rate_at
@@ -39,7 +41,7 @@ def samples(tmp_path_factory) -> Samples:
 @pytest.fixture
 def short_epochs(monkeypatch) -> None:
     """An epoch goes through the images once."""
-    monkeypatch.setattr(fit_module, "MIN_IMAGES_PER_EPOCH", 1)
+    monkeypatch.setattr(epochs_module, "MIN_IMAGES_PER_EPOCH", 1)
 
 
 def weight_score(network) -> dict[str, float]:
@@ -225,7 +227,7 @@ def test_epoch_has_all_boxes_and_some_negatives(positives, negatives, batch):
         assert max(map(len, epoch)) <= batch
         assert max(map(len, epoch)) - min(map(len, epoch)) <= 1
         places = [place for one in epoch for place in one]
-        assert len(places) >= fit_module.MIN_IMAGES_PER_EPOCH
+        assert len(places) >= MIN_IMAGES_PER_EPOCH
         counts = [places.count(place) for place in range(positives)]
         assert len(set(counts)) == 1
         part = sum(place >= positives for place in places)
