@@ -1,9 +1,11 @@
 """A network tried beside heads, as the flow calls it; a small one for one epoch, beside one kind of head."""
 
 import pytest
+import torch
 
 from flows.config import TrainingConfig
 from tasks.bundle.format import read_model_card
+from tasks.errors import EnvironmentFailed, SourceChanged
 from tasks.train import auto_task, candidates, network_task
 from tasks.train.task import train_model
 from tests.tasks.conftest import INPUT_SIZE
@@ -54,6 +56,24 @@ def test_a_network_that_fails_stops_nothing(auto, monkeypatch):
     model = auto("1h", seed=1)
     assert model.trials[-1].note.startswith("failed: the loss became ")
     assert (model.bundle_path / "model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "seed"),
+    [(torch.OutOfMemoryError("no room"), 2), (RuntimeError("No space left on device"), 3), (SourceChanged("new"), 4)],
+    ids=["card", "disk", "images"],
+)
+def test_what_may_end_otherwise_another_time_is_not_kept(auto, monkeypatch, error, seed):
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auto_task, "classifier_lesson", fail)
+        with pytest.raises((type(error), EnvironmentFailed)):
+            auto("1h", seed=seed)
+    model = auto("1h", seed=seed)
+    assert not model.reused
+    assert model.trials[-1].log_loss > 0.0
 
 
 def test_no_time_asks_for_no_network(auto):

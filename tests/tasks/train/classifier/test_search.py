@@ -12,6 +12,7 @@ from tasks.train.classifier import search as search_module
 from tasks.train.classifier.network import CNN, Architecture
 from tasks.train.classifier.search import STUDY_FILE, lesson_with, options_of, search_options, space_of
 from tasks.train.classifier.teach import ClassifierLesson
+from tasks.train.option_limits import MAX_FROZEN_STAGES, MAX_LEARNING_RATE
 from tasks.train.weights import FirstWeights
 from tests.tasks.train.classifier.painted import INPUT_SIZE, PLAIN, paint_samples
 from tests.tasks.train.schedules import schedule
@@ -96,6 +97,7 @@ def test_a_search_that_was_killed_ends_as_if_it_was_not(lesson, samples, tmp_pat
 
 def test_what_lags_behind_is_stopped(lesson, samples, tmp_path, monkeypatch):
     monkeypatch.setattr(search_module, "RATE_FACTOR", 1000.0)
+    monkeypatch.setattr(search_module, "MAX_LEARNING_RATE", 3.0)
     told = []
     search(replace(lesson, schedule=schedule(epochs=4, learning_rate=3e-3)), samples, tmp_path, told.append)
     pruned = [trial for trial in trials_of(tmp_path) if trial.state.name == "PRUNED"]
@@ -124,6 +126,11 @@ def test_the_space_holds_what_was_asked_for(lesson):
     assert set(space) == {"learning_rate", "augmentation", "mixup", "layer_decay", "frozen_stages"}
     assert all(space[name]._contains(space[name].to_internal_repr(value)) for name, value in given.items())
     assert set(space_of(lesson)) == {"learning_rate", "augmentation", "mixup"}
+    utmost = replace(tuned, schedule=replace(tuned.schedule, learning_rate=MAX_LEARNING_RATE))
+    for frozen in (MAX_FROZEN_STAGES, MAX_FROZEN_STAGES - 1):
+        space = space_of(replace(utmost, architecture=replace(tuned.architecture, frozen_stages=frozen)))
+        assert space["learning_rate"].high == MAX_LEARNING_RATE
+        assert space["frozen_stages"].high == frozen
     changed = lesson_with(tuned, {"learning_rate": 0.02, "mixup": 0.0, "frozen_stages": 1, "layer_decay": 0.5})
     assert (changed.schedule.learning_rate, changed.schedule.augmentation) == (0.02, "strong")
     assert (changed.regularisation.mixup, changed.regularisation.layer_decay) == (0.0, 0.5)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tasks.train.heads import neighbours as neighbours_module
 from tasks.train.heads.neighbours import SHARED_VOTE, fit_neighbours
 from tests.tasks.train.heads.blobs import blobs
 
@@ -25,6 +26,14 @@ def test_votes_are_weighted_by_nearness_and_label(neighbours: int) -> None:
     known, places = (features - mean) / spread, (unseen - mean) / spread
     expected = [_shares(known, y, place, neighbours) for place in places]
     np.testing.assert_allclose(model.probabilities(unseen), expected, atol=1e-6)
+
+
+def test_images_in_blocks_get_the_same_answers(monkeypatch) -> None:
+    features, y = blobs((10, 20), 4, 0.5)
+    model = next(fit_neighbours(features, y, [{"neighbours": 3, "components": 4}], 0))
+    at_once = model.probabilities(features)
+    monkeypatch.setattr(neighbours_module, "BLOCK_IMAGES", 7)
+    np.testing.assert_allclose(model.probabilities(features), at_once, atol=1e-12)
 
 
 def test_answers_change_smoothly() -> None:
