@@ -16,6 +16,7 @@ from tasks.dataset.findings import Finding
 from tasks.dataset.groups import GROUP_PREFIX
 from tasks.dataset.near_duplicates import thumbnail
 from tasks.dataset.truth import Truth
+from tasks.ground_truth.limits import LIMITS
 from tasks.ingest.boxes import PlacedBoxes, place_boxes
 from tasks.vision.images import SUFFIXES_BY_FORMAT, ImageError, ImageHeader, decode_rgb, read_header
 
@@ -38,12 +39,14 @@ class ImageLimits:
 
     def as_strict_as_custom_labels(self) -> "ImageLimits":
         """Return these limits, narrowed to what the managed service accepts (developer guide, "Limits")."""
+        service = LIMITS["aws"]
+        shortest, longest = service.image_sides
         return ImageLimits(
-            min_side_pixels=max(64, self.min_side_pixels),
+            min_side_pixels=max(shortest, self.min_side_pixels),
             max_megapixels=self.max_megapixels,
             max_file_megabytes=min(15.0, self.max_file_megabytes),
-            max_side_pixels=4096,
-            max_aspect_ratio=20.0,
+            max_side_pixels=longest,
+            max_aspect_ratio=service.max_aspect,
             formats=("PNG", "JPEG"),
         )
 

@@ -13,6 +13,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,7 +63,8 @@ class DaskRunner:
                     while len(waiting) >= AHEAD * max(1, self._told(self._threads)):
                         yield self._result(waiting.popleft(), tell)
                     # Not pure: the same shard may give something else when its files have changed.
-                    waiting.append(client.submit(carry_out, work, shard, likeness, pure=False))
+                    submit = partial(client.submit, carry_out, work, shard, likeness, pure=False)
+                    waiting.append(self._told(submit))
                 while waiting:
                     yield self._result(waiting.popleft(), tell)
             finally:
