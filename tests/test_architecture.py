@@ -14,7 +14,9 @@ STAGES = {
 }
 NETWORKS = ("tasks/train/classifier/", "tasks/train/detector/", "tasks/train/learning/")
 """Rooms whose modules import torch when they are imported."""
-OF_CONFIGS = r"(flows\.([a-z_]+_)?config|tasks\.errors|tasks\.tracking\.environment_names)(\.|$)"
+OF_CONFIGS = (
+    r"(flows\.([a-z_]+_)?config|tasks\.errors|tasks\.tracking\.environment_names|tasks\.train\.option_limits)(\.|$)"
+)
 """What a config may import of Keeneye: cheap to import, for the command line reads a request before anything else."""
 NOUNS = {
     *(
