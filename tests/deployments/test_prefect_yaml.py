@@ -148,6 +148,7 @@ def test_wrong_parameter_is_refused_before_there_is_a_run(work_pool, deployed, d
     assert runs_of(work_pool, deployed[deployment]) == before
 
 
+@pytest.mark.slow
 def test_worker_trains_what_was_asked_for(work_pool, deployed, site, trained_by_worker):
     run_id, changed, said = trained_by_worker
     run = read_run(work_pool, run_id)
@@ -164,6 +165,7 @@ def test_worker_trains_what_was_asked_for(work_pool, deployed, site, trained_by_
     assert logged.params["data.split"] == "70/15/15"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("trained_by_worker")
 def test_person_approves_in_the_form_what_goes_to_production(work_pool, deployed, site):
     """Twice: first the form says no, then it says yes."""

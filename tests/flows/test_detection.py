@@ -104,6 +104,7 @@ def test_third_parties_get_boxes(home, monkeypatch):
     assert all({"label", "confidence", "left", "top", "width", "height"} == set(box) for box in boxes)
 
 
+@pytest.mark.slow
 def test_two_pipelines_share_a_test_set_and_are_promoted_apart(home, tmp_path, monkeypatch):
     monkeypatch.setenv("KEENEYE_ENVIRONMENTS", str(write_environments(tmp_path)))
     detector = detect()
@@ -138,6 +139,7 @@ def test_two_pipelines_share_a_test_set_and_are_promoted_apart(home, tmp_path, m
     assert {one.predicted for one in answers} == {len(images[0])}
 
 
+@pytest.mark.slow  # without the line around it: test_detector_task.py
 def test_goes_on_from_an_earlier_version_of_its_own(home):
     detect()
     result = detect(training={**TRAINING, "weights": f"models:/{NAME}@staging"})
@@ -147,6 +149,7 @@ def test_goes_on_from_an_earlier_version_of_its_own(home):
     assert params["chosen.new_labels"] == ""
 
 
+@pytest.mark.slow
 def test_folds_give_an_estimate_that_judges_small_labels(home):
     short = {"input_size": INPUT_SIZE, "detector": {"epochs": 1}}
     result = detect(training=short, evaluation={"folds": 2}, gate={"min_map_50": 1.0})

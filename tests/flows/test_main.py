@@ -128,9 +128,9 @@ def test_missing_source_ends_with_2(tmp_path):
     assert ended.stderr.count("\n") == 1
 
 
-def test_data_that_says_no_ends_with_1_and_a_record(tmp_path):
+def test_data_that_says_no_ends_with_1_and_a_record(tmp_path, prefect_url):
     (tmp_path / "photos").mkdir()
-    ended = keeneye("train", "--data.source", "photos", cwd=tmp_path)
+    ended = keeneye("train", "--data.source", "photos", cwd=tmp_path, PREFECT_API_URL=prefect_url)
     assert ended.returncode == 1
     record = json.loads(ended.stdout)
     assert (record["status"], record["error"]) == ("failed", "DataError")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
+
 from tests.conftest import QUICK_OPTIONS, ROOT, Command
 from tests.makers import paint_class_folders
 
@@ -43,6 +45,7 @@ def test_settings_are_read_from_the_project():
     assert shown.stdout.strip() == "200"
 
 
+@pytest.mark.slow
 def test_embedded_run_keeps_the_history_of_every_stage(keeneye):
     paint_class_folders(keeneye.folder / "shapes", ("cross", "round"), 12)
     (keeneye.folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())

@@ -106,6 +106,7 @@ MOMENTS = {
 """Where a run is killed, in its order, and what the next one finds finished."""
 
 
+@pytest.mark.slow  # killed once, while it embeds: the test above
 def test_killed_at_each_step_in_turn_then_finished(line):
     for moment in MOMENTS:
         kill_at(line, moment)
@@ -123,6 +124,7 @@ def test_killed_once_then_finished(line, moment):
     assert_one_staged_version(line, record)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_register_one_version(line):
     processes = [line.start(*ARGUMENTS, name=f"run{number}") for number in range(2)]
     try:
