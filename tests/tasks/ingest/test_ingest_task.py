@@ -19,11 +19,6 @@ SHARED = Path(__file__).resolve().parents[3] / "../shared/data/mvtec_transistor"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "home", "sqlite:///unused.db", "sqlite:///unused.db")
-
-
-@pytest.fixture
 def source(tmp_path: Path) -> Path:
     return paint_class_folders(tmp_path / "my parts", images_per_label=4)
 
