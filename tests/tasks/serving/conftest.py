@@ -1,13 +1,15 @@
-"""What tests of the service share: versions to serve, their states, and the service itself."""
+"""What tests of the service and of its projects share: versions, their states, and the service itself."""
 
 import asyncio
 
 import pytest
 
+from tasks.serving.projects import Projects
 from tasks.serving.service import PredictionService, ServiceLimits
 from tasks.serving.states import Status, VersionStates
 from tasks.tracking.registry import Registry
 from tests.tasks.serving.made_classifier import write_classifier
+from tests.tasks.serving.made_projects import Shelf
 from tests.tasks.serving.made_registry import made_registry, register
 from tests.tasks.serving.made_service import ALL, NEW, OLD, Registered, add_bundle
 
@@ -61,3 +63,25 @@ def running(states):
         assert states.move(model, qualifier, ALL, to)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def made():
+    return made_registry()
+
+
+@pytest.fixture
+def runner():
+    """One loop for all that a test asks: what is carried out behind goes on in it."""
+    with asyncio.Runner() as found:
+        yield found
+
+
+@pytest.fixture
+def shelf():
+    return Shelf()
+
+
+@pytest.fixture
+def projects(made, states, shelf):
+    return Projects(made.registry, states, shelf)
