@@ -1,4 +1,4 @@
-"""The data report: its numbers are right, and its page is complete, safe, self-contained and the same every time."""
+"""The data report's page is complete, safe, self-contained and the same every time."""
 
 import base64
 import hashlib
@@ -10,38 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.dataset.entries import ImageEntry
-from tasks.dataset.findings import Finding
-from tasks.dataset.truth import Truth
-from tasks.report.data_advice import advise_on_data, judge_data
-from tasks.report.data_charts import MAX_POINTS, bars, heat_chart, size_chart
-from tasks.report.data_facts import INPUT_PIXELS, DataFacts, coverage
-from tasks.report.data_inputs import DataReportInputs
+from tasks.report.data_charts import MAX_POINTS
 from tasks.report.data_render import render_data_report
 from tasks.report.data_wording import ANNOTATION_MEANINGS
 from tasks.report.examples import choose_examples
-from tasks.vision.boxes import BoundingBox
 from tests.makers import png_bytes
 from tests.tasks.report.page_reader import Page
+from tests.tasks.report.stated_data import box, finding, inputs_of, stated
 
 ROOT = Path(__file__).resolve().parents[3]
-
 SCRIPT = "<script>alert(1)</script>"
 QUOTES = "\"'& <b>bold</b>"
-
-
-def box(label="bent", left=0, top=0, width=20, height=20):
-    return BoundingBox(label, left, top, width, height)
-
-
-def stated(ref, labels=(), boxes=None, size=(100, 100)):
-    """An entry without a file."""
-    labels = tuple(sorted({*labels, *(one.label for one in boxes or ())}))
-    return ImageEntry(ref, "0" * 64, *size, Truth(labels, boxes))
 
 
 def painted(root, ref, labels=(), boxes=None, size=(100, 100), shade=90):
@@ -53,31 +34,6 @@ def painted(root, ref, labels=(), boxes=None, size=(100, 100), shade=90):
     return replace(stated(ref, labels, boxes, size), sha256=hashlib.sha256(data).hexdigest())
 
 
-def inputs_of(root, train=(), test=(), validation=(), labels=None, task="detection", **changes):
-    entries = {"train": list(train), "validation": list(validation), "test": list(test)}
-    every = [entry for split in entries.values() for entry in split]
-    known = sorted({label for entry in every for label in entry.truth.labels})
-    plain = DataReportInputs(
-        dataset_name="parts",
-        digest="ab" * 32,
-        parent_digest="",
-        task=task,
-        labels=known if labels is None else labels,
-        entries=entries,
-        roots=dict.fromkeys(entries, root),
-        findings=[],
-        listed=len(every),
-        usable=len(every),
-        invalid=0,
-        layout="class folders",
-        validation_mode="open",
-        group_count=len(every),
-        largest_groups=[],
-        provenance={"Source": "parts"},
-    )
-    return replace(plain, **changes)
-
-
 def detection_inputs(root, labels=("bent", "cut"), per_label=12, **changes):
     """Painted images with a box each, and two true negatives; every third is for testing."""
     entries = [
@@ -87,288 +43,6 @@ def detection_inputs(root, labels=("bent", "cut"), per_label=12, **changes):
     ]
     entries += [painted(root, f"none/{number}.png", boxes=(), shade=200 + number) for number in range(2)]
     return inputs_of(root, [e for i, e in enumerate(entries) if i % 3], entries[::3], **changes)
-
-
-def finding(code="WARNING_DUPLICATE_IMAGE", ref="a.png", message="is a copy"):
-    return Finding(code=code, source_ref=ref, message=message)
-
-
-def facts_of(tmp_path, *entries, **changes):
-    return DataFacts(inputs_of(tmp_path, entries, **changes))
-
-
-# The numbers
-
-
-def test_counts_images_and_boxes_by_label_and_split(tmp_path):
-    facts = DataFacts(
-        inputs_of(
-            tmp_path,
-            train=[stated("a", boxes=(box("bent"), box("bent", 30), box("cut"))), stated("b", boxes=())],
-            test=[stated("c", ["cut"]), stated("d")],
-            labels=["bent", "cut", "unseen"],
-        )
-    )
-    assert facts.images_by_split == {"train": 2, "validation": 0, "test": 2}
-    assert facts.images_by_label == {"bent": 1, "cut": 2, "unseen": 0}
-    assert facts.boxes_by_label == {"bent": 2, "cut": 1, "unseen": 0}
-    assert (facts.images["train", "cut"], facts.images["test", "cut"], facts.boxes["test", "cut"]) == (1, 1, 0)
-    assert facts.true_negatives == 1
-    assert [place.entry.source_ref for place in facts.unlabelled] == ["d"]
-    assert [place.entry.source_ref for place in facts.without_boxes] == ["c"]
-
-
-@pytest.mark.parametrize(
-    ("size", "one", "shown", "is_small", "is_tiny"),
-    [
-        pytest.param((320, 320), box(width=32, height=32), (32, 32), False, False, id="just not small"),
-        pytest.param((320, 320), box(width=33, height=31), (33, 31), True, False, id="just small"),
-        pytest.param((320, 320), box(width=8, height=200), (8, 200), False, False, id="just not tiny"),
-        pytest.param((320, 320), box(width=7, height=200), (7, 200), False, True, id="thin"),
-        pytest.param((640, 320), box(width=40, height=40), (20, 20), True, False, id="longer side counts"),
-        pytest.param((160, 80), box(width=20, height=20), (40, 40), False, False, id="small images are enlarged"),
-    ],
-)
-def test_box_sizes_are_told_at_the_input_size(tmp_path, size, one, shown, is_small, is_tiny):
-    table = facts_of(tmp_path, stated("a", boxes=(one,), size=size)).box_table
-    assert (table.width[0], table.height[0]) == pytest.approx(shown)
-    assert (table.is_small[0], table.is_tiny[0]) == (is_small, is_tiny)
-
-
-def test_tiny_boxes_name_their_images_the_smallest_first(tmp_path):
-    entries = [
-        stated("thin", boxes=(box(width=5, height=300), box(width=6, height=6)), size=(320, 320)),
-        stated("fine", boxes=(box(width=50, height=50),), size=(320, 320)),
-        stated("dot", boxes=(box(width=1, height=1),), size=(320, 320)),
-    ]
-    facts = facts_of(tmp_path, *entries)
-    assert [place.entry.source_ref for place in facts.tiny_box_places] == ["dot", "thin"]
-
-
-@pytest.mark.parametrize(
-    ("counts", "bins"),
-    [
-        pytest.param([], [], id="no image"),
-        pytest.param([None, None], [], id="nobody looked"),
-        pytest.param([0, 0, 2], [("0", 2), ("1", 0), ("2", 1)], id="negatives count, empty ends do not"),
-        pytest.param([4, 5, 9], [("0", 0), ("1", 0), ("2", 0), ("3", 0), ("4", 1), ("5 to 9", 2)], id="steps"),
-    ],
-)
-def test_boxes_per_image(tmp_path, counts, bins):
-    entries = [
-        stated(str(i), boxes=None if count is None else tuple(box(left=k) for k in range(count)))
-        for i, count in enumerate(counts)
-    ]
-    assert facts_of(tmp_path, *entries).boxes_per_image == bins
-
-
-def test_boxes_per_image_ends_open(tmp_path):
-    entry = stated("a", boxes=tuple(box(left=k) for k in range(70)))
-    assert facts_of(tmp_path, entry).boxes_per_image[-1] == ("50+", 1)
-
-
-@pytest.mark.parametrize(
-    ("size", "name"),
-    [
-        ((10, 100), "taller than 1:2"),
-        ((50, 100), "1:2 to 3:4"),
-        ((75, 100), "3:4 to square"),
-        ((100, 100), "square"),
-        ((104, 100), "square"),
-        ((120, 90), "square to 4:3"),
-        ((160, 90), "4:3 to 2:1"),
-        ((200, 100), "2:1 or wider"),
-    ],
-)
-def test_aspects(tmp_path, size, name):
-    facts = facts_of(tmp_path, stated("a", size=size))
-    assert [found for found in facts.aspects if found[1]] == [(name, 1)]
-
-
-def test_image_sizes_the_most_frequent_first(tmp_path):
-    facts = facts_of(tmp_path, stated("a", size=(30, 20)), stated("b"), stated("c"), stated("d", size=(20, 30)))
-    assert facts.image_sizes == [((100, 100), 2), ((20, 30), 1), ((30, 20), 1)]
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    st.lists(st.tuples(*[st.integers(0, 39)] * 2, *[st.integers(1, 40)] * 2), max_size=8), st.sampled_from([1, 4, 7])
-)
-@example([(0, 10, 20, 10)], 4)
-def test_coverage_counts_the_boxes_that_reach_into_a_cell(corners, cells):
-    boxes = tuple(box("bent", x, y, min(w, 40 - x), min(h, 40 - y)) for x, y, w, h in corners)
-    facts = DataFacts(inputs_of(".", [stated("a", boxes=boxes, size=(40, 40))]))
-    shares = coverage(facts.box_table, cells)
-    for row in range(cells):
-        for column in range(cells):
-            reach = sum(
-                one.left * cells < (column + 1) * 40
-                and one.right * cells > column * 40
-                and one.top * cells < (row + 1) * 40
-                and one.bottom * cells > row * 40
-                for one in boxes
-            )
-            assert shares[row, column] == pytest.approx(reach / max(1, len(boxes)))
-
-
-# The charts
-
-
-def test_bars_share_one_scale():
-    drawn = bars([("a", [("train", 30), ("test", 10)]), ("b", [("train", 0), ("test", 20)]), ("c", [("train", 0)])])
-    assert [bar.ends for bar in drawn] == [
-        (("train", 0.0, 75.0), ("test", 75.0, 25.0)),
-        (("test", 0.0, 50.0),),
-        (),
-    ]
-    assert [bar.total for bar in drawn] == [40, 20, 0]
-
-
-def test_size_chart_is_limited_and_keeps_the_extremes(tmp_path):
-    boxes = tuple(box(width=1 + k % 319, height=1 + k // 19) for k in range(3 * MAX_POINTS))
-    chart = size_chart(facts_of(tmp_path, stated("a", boxes=boxes, size=(320, 320))).box_table)
-    assert len(chart.points) == MAX_POINTS
-    assert all(0 <= x <= 320 and 0 <= y <= 320 for x, y in chart.points)
-    assert min(x for x, _ in chart.points) == 0
-
-
-def test_size_chart_places_points_against_its_limits(tmp_path):
-    boxes = (box(width=32, height=32), box(width=8, height=8), box(width=INPUT_PIXELS, height=1))
-    chart = size_chart(facts_of(tmp_path, stated("a", boxes=boxes, size=(320, 320))).box_table)
-    tiny, square, wide = chart.points
-    assert tiny == (chart.tiny, 320 - chart.tiny)
-    assert wide == (320, 320)
-    # On the line from (small, 0) to (320, 320 - small): x - y is the same all along.
-    assert square[0] - square[1] == pytest.approx(chart.small, abs=0.2)
-
-
-def test_heat_chart_is_darkest_where_most_boxes_are():
-    shares = np.zeros((4, 4))
-    shares[1, 2], shares[3, 0] = 0.5, 0.1
-    chart = heat_chart(shares)
-    assert [(x, y) for x, y, _ in chart.cells] == [(160, 80), (0, 240)]
-    assert chart.cells[0][2] == chart.scale[-1]
-    assert chart.cells[1][2] not in chart.scale[3:]
-    assert chart.highest == 0.5
-
-
-# Advice and verdict
-
-
-def many(prefix, count, label, **changes):
-    return [stated(f"{prefix}{i}", boxes=(box(label, width=40, height=40),), **changes) for i in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("given_inputs", "title", "verdict"),
-    [
-        pytest.param({"train": many("a", 9, "x"), "test": many("b", 30, "y")}, "One label has fewer", "look", id="few"),
-        pytest.param({"train": many("a", 10, "x") + many("b", 201, "y")}, "unequal", "look", id="imbalance"),
-        pytest.param({"train": many("a", 10, "x") + many("b", 200, "y")}, "", "ready", id="at the limit"),
-        pytest.param(
-            {"train": many("a", 20, "x", size=(1700, 1700))}, "20 boxes of 20 would be hard", "look", id="tiny boxes"
-        ),
-        pytest.param({"train": many("a", 20, "x", size=(1600, 1600))}, "", "ready", id="just not tiny"),
-        pytest.param(
-            {"train": [*many("a", 20, "x"), stated("n")]}, "1 image without any label", "look", id="unlabelled"
-        ),
-        pytest.param(
-            {"train": [*many("a", 20, "x"), stated("n", ["x"])]}, "In 1 image nobody looked", "look", id="no boxes"
-        ),
-        pytest.param(
-            {"train": many("a", 20, "x"), "test": many("b", 20, "x") + many("c", 20, "y")},
-            "1 label without images to learn from",
-            "look",
-            id="test only",
-        ),
-        pytest.param(
-            {"train": many("a", 20, "x") + many("c", 20, "y"), "test": many("b", 20, "x")},
-            "1 label without images to test on",
-            "look",
-            id="train only",
-        ),
-        pytest.param(
-            {"train": many("a", 20, "x"), "largest_groups": [["a1", "a2"], ["a3"]]}, "so alike", "ready", id="groups"
-        ),
-        pytest.param({"train": many("a", 20, "x")}, "Every image has boxes", "ready", id="no negatives"),
-        pytest.param({"train": []}, "no usable images", "unusable", id="nothing"),
-        pytest.param({"test": many("a", 20, "x")}, "no images to learn from", "unusable", id="no train split"),
-        pytest.param({"train": [stated("a", boxes=())]}, "No image has a box", "unusable", id="negatives only"),
-        pytest.param(
-            {"train": many("a", 20, "x"), "task": "classification"}, "Only one label", "unusable", id="one class"
-        ),
-        pytest.param(
-            {"train": many("a", 20, "x"), "findings": [finding("ERROR_EMPTY_FILE")], "listed": 100, "invalid": 1},
-            "1 file or line with errors",
-            "ready",
-            id="few errors",
-        ),
-        pytest.param(
-            {"train": many("a", 20, "x"), "findings": [finding("ERROR_EMPTY_FILE")], "listed": 22, "invalid": 3},
-            "1 file or line with errors",
-            "look",
-            id="many errors",
-        ),
-    ],
-)
-def test_advice_and_verdict(tmp_path, given_inputs, title, verdict):
-    facts = DataFacts(inputs_of(tmp_path, **given_inputs))
-    advice = advise_on_data(facts)
-    assert title in " / ".join(one.title for one in advice)
-    assert judge_data(facts, advice) == verdict
-    severities = [("high", "medium", "low").index(one.severity) for one in advice]
-    assert severities == sorted(severities)
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "titles"),
-    [
-        (["x", "y"], ["x"], ["1 label without images to test on"]),
-        (["x"], ["x", "y"], ["1 label without images to learn from"]),
-        (["x", "y"], ["x", "y"], []),
-        (["x", "y"], [], []),
-    ],
-)
-def test_labels_of_one_split(tmp_path, train, test, titles):
-    split = [[stated(f"{label}{i}", [label]) for label in labels for i in range(20)] for labels in (train, test)]
-    facts = DataFacts(inputs_of(tmp_path, *split, task="classification"))
-    assert [one.title for one in advise_on_data(facts) if "split" in one.text] == titles
-
-
-@pytest.mark.parametrize(("tested", "told"), [(9, True), (10, False)])
-def test_few_images_to_test_on_are_told(tmp_path, tested, told):
-    train, test = ([stated(f"{part}{i}", ["x"]) for i in range(n)] for part, n in (("a", 30), ("b", tested)))
-    facts = DataFacts(inputs_of(tmp_path, train, test, task="classification"))
-    titles = [one.title for one in advise_on_data(facts)]
-    assert ("1 label with fewer than 10 images to test on" in titles) == told
-
-
-@pytest.mark.parametrize(
-    ("learned", "tested", "titles", "verdict"),
-    [
-        pytest.param(10, 10, [], "ready", id="sound"),
-        pytest.param(9, 10, ["Only 9 normal images to learn from"], "look", id="few normal images"),
-        pytest.param(10, 0, [], "ready", id="no anomaly yet"),
-        pytest.param(0, 10, ["Only 0 normal images to learn from"], "unusable", id="nothing normal"),
-    ],
-)
-def test_anomalies_are_not_learned_from(tmp_path, learned, tested, titles, verdict):
-    normal = [stated(f"good/{number}.png", boxes=()) for number in range(learned)]
-    abnormal = [stated(f"bent/{number}.png", ("anomaly",)) for number in range(tested)]
-    facts = DataFacts(inputs_of(tmp_path, normal, abnormal, labels=["anomaly"], task="anomaly"))
-    advice = advise_on_data(facts)
-    assert [one.title for one in advice] == titles
-    assert judge_data(facts, advice) == verdict
-
-
-def test_sound_data_gives_no_advice(tmp_path):
-    entries = [*many("a", 20, "x"), *many("b", 20, "y"), *(stated(f"n{i}", boxes=()) for i in range(5))]
-    facts = DataFacts(inputs_of(tmp_path, entries[::2], entries[1::2]))
-    assert advise_on_data(facts) == []
-    assert "The numbers give no cause for advice." in Page(render_data_report(facts.inputs)).text
-
-
-# The page
 
 
 def test_shows_every_section_with_its_numbers(tmp_path):
