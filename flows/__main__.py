@@ -195,14 +195,13 @@ def _run(command: Command, config: BaseModel) -> Any:  # noqa: ANN401 - each flo
 def _loaded(command: Command) -> Callable[..., Any]:
     """Import what a command runs, without looking for garbage meanwhile: a fifth of the time.
 
-    Prefect, MLflow and torch make a million objects that stay, which are not looked through while the command runs.
+    Prefect, MLflow and torch make a million objects that stay.
     """
     gc.disable()
     try:
         return imported(command.entrypoint)  # type: ignore[no-any-return]  # whatever the address names
     finally:
         gc.enable()
-        gc.freeze()
 
 
 def _prepare_environment() -> None:

@@ -323,13 +323,18 @@ def test_no_more_files_are_read_than_are_asked_for(endpoint):
 
 
 def test_alias_moves_under_load_without_a_failed_answer(endpoint, registry, move, version):
-    over, waits = threading.Event(), []
+    begun, over, waits = threading.Event(), threading.Event(), []
 
     def files():
-        while not over.is_set():
+        for number in itertools.count():
+            if over.is_set():
+                return
+            if number == 2 * endpoint_module.AT_ONCE:  # one of those before has been answered
+                begun.set()
             yield PICTURE
 
     def move_and_end():
+        assert begun.wait(60)
         move("2")
         waits.append(wait(endpoint, version("dents", "2")))
         time.sleep(0.2)
