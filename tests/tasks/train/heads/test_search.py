@@ -33,7 +33,7 @@ def test_constant_features_do_no_harm(name: HeadName) -> None:
     features[:, 1] = np.nextafter(np.float32(3e4), np.where(y, np.float32(4e4), np.float32(2e4)))
     head = fit_head(name, features, y, 0)
     assert (head.probabilities(features).argmax(axis=1) == y).mean() > 0.9
-    _assert_parity(name, features, y)
+    assert _difference_as_onnx(name, features, y) < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -42,7 +42,7 @@ def test_equal_images_are_anything(name: HeadName, value: float) -> None:
     features, y = np.full((30, 20), value, np.float32), np.repeat([0, 1, 2], [5, 10, 15])
     head = fit_head(name, features, y, 0)
     np.testing.assert_allclose(head.probabilities(features), 1 / 3, atol=0.1)
-    _assert_parity(name, features, y)
+    assert _difference_as_onnx(name, features, y) < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -51,18 +51,21 @@ def test_equal_images_are_anything(name: HeadName, value: float) -> None:
 )
 def test_head_answers_alike_as_onnx(name: HeadName, labels: int, width: int) -> None:
     features, y = blobs((10,) * labels, width, 0.7, seed=labels)
-    _assert_parity(name, np.concatenate([features, features[:5]]), np.concatenate([y, y[-5:]]))
+    assert _difference_as_onnx(name, np.concatenate([features, features[:5]]), np.concatenate([y, y[-5:]])) < 1e-5
 
 
-def _assert_parity(name: HeadName, features: Matrix, y: Indices) -> None:
+def _difference_as_onnx(name: HeadName, features: Matrix, y: Indices) -> float:
+    """Return by how much a head's graph answers otherwise than the head, at most; infinitely in another shape."""
     head = fit_head(name, features, y, 0)
     data = head_to_onnx(head)
     onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
     apart = np.random.default_rng(0).normal(size=(20, features.shape[1])).astype(np.float32) * 10
+    differences = []
     for rows in (features, features[:1], apart):
-        found = OnnxNetwork(data, threads=1).run(rows)
-        assert found.shape == (len(rows), y.max() + 1)
-        np.testing.assert_allclose(found, head.probabilities(rows), atol=1e-5)
+        found, expected = OnnxNetwork(data, threads=1).run(rows), head.probabilities(rows)
+        is_alike = found.shape == expected.shape == (len(rows), y.max() + 1)
+        differences.append(float(np.abs(found - expected).max()) if is_alike else np.inf)
+    return max(differences)
 
 
 @pytest.mark.parametrize("name", NAMES)
