@@ -44,9 +44,10 @@ def run() -> NoReturn:
 
     def leave() -> None:
         logging.shutdown()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # nobody reads any more
-                stream.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os._exit(code or _unwritten(error))
         os._exit(code)
 
     atexit.register(leave)  # the first that is registered, so that it is called last
@@ -55,8 +56,21 @@ def run() -> NoReturn:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise
-    except BrokenPipeError:  # who reads the result has seen enough
+    except OSError as error:  # all others are told in `main`: the result is longer than what waits to be written
+        code = _unwritten(error)
         sys.exit(code)
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that a result cannot be written, and return the exit code; who reads a part of it has seen enough."""
+    if isinstance(error, BrokenPipeError):
+        return EXIT_DONE
+    with suppress(OSError):
+        sys.stderr.write(
+            f"keeneye: the result cannot be written to stdout: {error.strerror}; it is done all the same\n"
+        )
+        sys.stderr.flush()
+    return EnvironmentFailed.exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -206,7 +206,7 @@ def _own_training(candidate: str) -> dict[str, Any]:
     algorithm, _, rest = candidate.partition(":")
     if candidate == PLAIN:
         return {"algorithm": "logistic", "features": ("embedding",), "views": False}
-    if algorithm == "auto":
+    if candidate == "auto":
         # Networks are candidates of their own; what is shipped is what was measured.
         return {"algorithm": "auto", "limit": "0s"}
     if rest in ("", SEARCHED):
@@ -215,8 +215,9 @@ def _own_training(candidate: str) -> dict[str, Any]:
 
 
 def _not_used(algorithm: Algorithm) -> tuple[str, ...]:
-    # What a cnn starts from is nothing, whatever the weights of the other networks.
-    return (*idle_fields(algorithm), *(("training.weights",) if algorithm == "cnn" else ()))
+    # What a cnn starts from is nothing, whatever the weights of the other networks; `auto` tries no network here.
+    others = {"cnn": ("training.weights",), "auto": ("training.device",)}
+    return (*idle_fields(algorithm), *others.get(algorithm, ()))
 
 
 def _drop(values: dict[str, Any], path: Sequence[str]) -> None:

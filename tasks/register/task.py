@@ -175,7 +175,7 @@ def _log(run: Run, manifest: Manifest, model: TrainedModel, evaluation: Evaluati
 
 def _source_of(split: Split, manifest: Manifest, data: DataConfig) -> str:
     """Return where a split's images are from; those of an object store are below the root as copies only."""
-    source = data.test_source if split == "test" and data.test_source else data.source
+    source = data.image_root or (data.test_source if split == "test" and data.test_source else data.source)
     return source if is_object_address(source) else manifest.roots[split]
 
 

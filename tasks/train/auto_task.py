@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.config import TrainConfig
 from tasks import engine
-from tasks.errors import KeeneyeError, TrainingError
+from tasks.errors import EnvironmentFailed, KeeneyeError, TrainingError
 from tasks.manifest.records import Manifest
 from tasks.shards.runner import open_runner
 from tasks.stores.disk import full_disk, is_nearly_full
@@ -55,6 +55,7 @@ def train_auto(home: Home, manifest: Manifest, config: TrainConfig) -> tuple[Tra
         views,
         libraries=NETWORK_LIBRARIES,
         limit=limit,
+        device=config.training.device,
         network=request.training.network.model_dump(),
         network_input_size=request.input_size,
     )
@@ -111,18 +112,22 @@ def _beside(
     except OutOfTime as stop:
         return _without(heads, f"stopped, for {stop}; the limit is {_limit(config)}")
     except FAILURES as error:
-        if _may_pass(error, home):  # what is kept is taken for the model of this request from then on
-            raise
+        _refuse_what_may_pass(error, home)
         reason = error.message if isinstance(error, KeeneyeError) else " ".join(str(error).split())
         return _without(heads, f"failed: {reason}")
 
 
-def _may_pass(error: BaseException, home: Home) -> bool:
-    """Whether the same request may end otherwise another time: a disk, or a graphics card, that is full now."""
+def _refuse_what_may_pass(error: Exception, home: Home) -> None:
+    """Raise what may end otherwise another time: what is kept is taken for the model of this request from then on."""
     import torch
 
-    is_of_disk = full_disk(error, home.root) is not None or is_nearly_full(home.root)
-    return is_of_disk or isinstance(error, torch.OutOfMemoryError)
+    if full_disk(error, home.root) or is_nearly_full(home.root):
+        raise error
+    if isinstance(error, torch.OutOfMemoryError):
+        raise EnvironmentFailed(
+            f"the graphics card has no room for {NETWORK}: make room and start the same again, or leave the card alone "
+            "with --training.device cpu, or networks with --training.limit 0s"
+        ) from error
 
 
 def expected_seconds(home: Home, manifest: Manifest, request: TrainConfig, head_size: int) -> float:

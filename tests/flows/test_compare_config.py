@@ -40,6 +40,7 @@ def test_every_default_candidate_can_be_trained():
             "logistic:embedding+stages", {"algorithm": "logistic", "features": ("embedding", "stages")}, id="both"
         ),
         pytest.param("auto", {"algorithm": "auto", "features": (), "weights": "package", "limit": "0s"}, id="auto"),
+        pytest.param("auto:stages", {"algorithm": "auto", "features": ("stages",), "limit": "1m"}, id="auto on stages"),
         pytest.param("cnn", {"algorithm": "cnn", "weights": "package", "seed": 3}, id="cnn"),
         pytest.param("transfer", {"algorithm": "transfer", "weights": "resnet18.safetensors"}, id="transfer"),
         pytest.param("finetune:searched", {"algorithm": "finetune", "weights": "resnet18.safetensors"}, id="finetune"),
@@ -47,7 +48,12 @@ def test_every_default_candidate_can_be_trained():
 )
 def test_a_candidate_takes_what_it_uses_of_the_common_training(name, training):
     config = CompareConfig(
-        training={"seed": 3, "weights": "resnet18.safetensors", "network": {"backbone": "resnet18", "epochs": 2}}
+        training={
+            "seed": 3,
+            "device": "cpu",
+            "weights": "resnet18.safetensors",
+            "network": {"backbone": "resnet18", "epochs": 2},
+        }
     )
     request = config.request_of(name)
     assert {field: getattr(request.training, field) for field in training} == training

@@ -9,9 +9,11 @@ import yaml
 from mlflow import MlflowClient
 
 from flows.config import DataConfig, EvaluationConfig, RegistryConfig, ShardsConfig, TrainConfig, TrainingConfig
+from tasks.dataset.entries import Split
 from tasks.evaluate.records import NOT_JUDGED, Evaluation, GateVerdict
 from tasks.inference_test.records import InferenceOutcome, InferenceTest
 from tasks.promote.records import StagingOutcome
+from tasks.register import task as register_module
 from tasks.register.records import RegisteredVersion
 from tasks.register.task import judge_version, note_staging, register_version, run_key_of
 from tasks.tracking.client import connect
@@ -79,6 +81,23 @@ def test_every_split_is_a_dataset_input(registered: RegisteredVersion, trained: 
     inputs = _client(trained).get_run(registered.mlflow_run_id).inputs.dataset_inputs
     assert sorted(tag.value for one in inputs for tag in one.tags) == ["test", "train", "validation"]
     assert all(trained.manifest.dataset_digest.startswith(one.dataset.digest) for one in inputs)
+
+
+@pytest.mark.parametrize(
+    ("options", "split", "place"),
+    [
+        ({"source": "s3://bucket/photos"}, "test", "s3://bucket/photos"),
+        ({"source": "s3://bucket/photos", "test_source": "s3://bucket/others"}, "test", "s3://bucket/others"),
+        ({"source": "s3://bucket/photos", "test_source": "s3://bucket/others"}, "train", "s3://bucket/photos"),
+        ({"source": "coco.json", "image_root": "s3://bucket/photos"}, "train", "s3://bucket/photos"),
+        ({"source": "s3://bucket/coco.json", "image_root": "/photos"}, "train", "below"),
+        ({"source": "photos"}, "train", "below"),
+    ],
+)
+def test_dataset_is_from_where_its_images_are(options: dict[str, str], split: Split, place: str, trained: Made) -> None:
+    below = trained.manifest.roots[split]
+    found = register_module._source_of(split, trained.manifest, DataConfig(**options))
+    assert found == (below if place == "below" else place)
 
 
 def test_same_request_registers_and_logs_once(registered: RegisteredVersion, trained: Made) -> None:

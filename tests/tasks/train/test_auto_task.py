@@ -19,8 +19,8 @@ def auto(trained, monkeypatch):
     for module in (auto_task, network_task):
         monkeypatch.setattr(module, "EPOCHS", {"cnn": 1})
 
-    def run(limit, seed=0):
-        training = TrainingConfig(input_size=INPUT_SIZE, views=False, limit=limit, seed=seed)
+    def run(limit, seed=0, **options):
+        training = TrainingConfig(input_size=INPUT_SIZE, views=False, limit=limit, seed=seed, **options)
         return train_model.fn(trained.home, trained.manifest, trained.config(training=training))
 
     return run
@@ -39,6 +39,8 @@ def test_a_network_that_the_time_covers_is_measured_on_the_same_folds(auto, trai
     assert model.cross_validated.folds == 3
     again = auto("1h")
     assert (again.reused, again.trials) == (True, model.trials)
+    # Whether a network is tried depends on it.
+    assert not auto("1h", device="cpu").reused
     assert not list(trained.home.work_path.glob("*/fold-*.pt"))
 
 
@@ -59,17 +61,21 @@ def test_a_network_that_fails_stops_nothing(auto, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "seed"),
-    [(torch.OutOfMemoryError("no room"), 2), (RuntimeError("No space left on device"), 3), (SourceChanged("new"), 4)],
+    ("error", "seed", "words"),
+    [
+        (torch.OutOfMemoryError("none"), 2, "no room for cnn.*--training.device cpu"),
+        (RuntimeError("No space left on device"), 3, "no space is left"),
+        (SourceChanged("other images"), 4, "other images"),
+    ],
     ids=["card", "disk", "images"],
 )
-def test_what_may_end_otherwise_another_time_is_not_kept(auto, monkeypatch, error, seed):
+def test_what_may_end_otherwise_another_time_is_not_kept(auto, monkeypatch, error, seed, words):
     def fail(*_):
         raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(auto_task, "classifier_lesson", fail)
-        with pytest.raises((type(error), EnvironmentFailed)):
+        with pytest.raises((EnvironmentFailed, SourceChanged), match=words):
             auto("1h", seed=seed)
     model = auto("1h", seed=seed)
     assert not model.reused
