@@ -227,9 +227,9 @@ def test_batches_are_counted(predictor):
 @pytest.mark.parametrize(
     ("seconds_by_size", "expected"),
     [
-        pytest.param(dict.fromkeys((1, 2, 4, 8, 16), 0.02), BATCH_SIZE, id="calls cost"),
-        pytest.param({1: 0.02, 2: 0.1}, 1, id="images cost"),
-        pytest.param({1: 0.03, 2: 0.04, 4: 0.05, 8: 0.2, 16: 0.01}, 4, id="large batches cost"),
+        pytest.param(dict.fromkeys((1, 2, 4, 8, 16), 0.2), BATCH_SIZE, id="calls cost"),
+        pytest.param({1: 0.1, 2: 0.5}, 1, id="images cost"),
+        pytest.param({1: 0.15, 2: 0.2, 4: 0.25, 8: 1.0, 16: 0.05}, 4, id="large batches cost"),
     ],
 )
 def test_batch_grows_while_it_pays(seconds_by_size, expected, predictor):
