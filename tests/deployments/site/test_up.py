@@ -304,6 +304,11 @@ def test_end_of_the_terminal_ends_all(folder):
     """A terminal that closes sends SIGHUP to what it started, and takes no more words."""
     ours, theirs = os.openpty()
     ports = free_site()
+
+    def in_the_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what is under nohup has its children ignore it
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
     process = subprocess.Popen(
         [KEENEYE, "up", "--data", str(folder / "closed"), "--only", "object-store", *options(ports)],
         stdin=theirs,
@@ -311,7 +316,7 @@ def test_end_of_the_terminal_ends_all(folder):
         stderr=theirs,
         env={**os.environ, "KEENEYE_HOME": str(folder / "home")},
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=in_the_terminal,
     )
     os.close(theirs)
     told = b""
