@@ -66,7 +66,7 @@ def provision(config: ProvisionConfig) -> ProvisionResult:
     """Make what is missing, or say what that is.
 
     Raises:
-        RequestError: when a server refuses, or no Prefect server is named.
+        RequestError: when a server refuses, or no Prefect server or no object store is named.
         EnvironmentFailed: when a server does not answer.
     """
     with server() as client:
